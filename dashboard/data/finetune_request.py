@@ -13,7 +13,7 @@ from semfreeze_core.records.race import Objective, ObjectiveKind
 COMMAND = "finetune"
 # What a limit counts in the form, the unit that the command has for it, and how many bytes or seconds that is.
 LIMIT_UNITS: dict[ObjectiveKind, tuple[str, float]] = {"memory": ("", 2**30), "time": ("h", 3600)}
-_NUMBERS = ("steps", "epochs", "max_length", "batch_size")
+_NUMBERS = ("steps", "epochs", "max_length", "batch_size", "micro_batch_size")
 _SHORT = {"evaluation": "eval", "add_eos": "eos"}
 _LONG = {short: name for name, short in _SHORT.items()}
 

@@ -31,6 +31,7 @@ SharedLinkName = Literal[  # drawn on every page, out of sight where it does not
     "compute",
     "within",
     "batch",
+    "micro",
     "length",
     "precision",
     "optimizer",
@@ -202,6 +203,12 @@ def limit_number(name: LinkName, largest: int) -> None:
     """Lower a number that another model's pages allowed; before its widget is drawn."""
     if st.session_state.get(name, 0) > largest:
         st.session_state[name] = largest
+
+
+def limit_choice(name: LinkName, options: Sequence[str]) -> None:
+    """Go back to the first option from one that other widgets no longer allow; before its widget is drawn."""
+    if st.session_state.get(name, options[0]) not in options:
+        st.session_state[name] = options[0]
 
 
 def follow_default(name: LinkName, usual: str | int) -> None:

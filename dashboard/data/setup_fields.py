@@ -13,12 +13,15 @@ _SETUP = "training setup"
 # The widgets of a setup's fields, where they are not called as the fields are.
 _WIDGETS: dict[str, LinkName] = {
     "batch_size": "batch",
+    "micro_batch_size": "micro",
     "sequence_length": "length",
     "prefix_cache": "cache",
     "lora": "adapters",
     "lora_rank": "rank",
     "frozen_bits": "bits",
 }
+
+_LISTS = {"micro_batch_size"}  # numbers whose widget is a list of texts
 
 
 def keep_training_setup(options: EstimateOptions, gpu: Gpu | None) -> None:
@@ -39,7 +42,7 @@ def apply_setup(changes: Mapping[str, object]) -> None:
         changes: by fields of an EstimateOptions; a stock trainer, which settles some of them, is left for these.
     """
     for name, value in changes.items():
-        st.session_state[_WIDGETS.get(name, name)] = value
+        st.session_state[_WIDGETS.get(name, name)] = str(value) if name in _LISTS else value
     if {"loss", "prefix_cache"} & changes.keys():
         st.session_state["stock"] = False
 

@@ -24,7 +24,7 @@ from semfreeze_core.records.training import (
     TrainingSetup,
 )
 
-from ..data.link import follow_default, in_link, limit_number, refuse_value
+from ..data.link import follow_default, in_link, limit_choice, limit_number, refuse_value
 from ..data.setup_fields import apply_setup, chosen, setup_shows, show_chosen
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
@@ -33,7 +33,7 @@ _LARGEST_BATCH, _LARGEST_LENGTH, _LARGEST_RANK, _MOST_EPOCHS = 4096, 131072, 102
 NARROW, LARGEST_MEMORY_GIB = 150, 10_000.0
 ANY_GPU = "any"
 PRESET = "preset"  # key of the named setups
-_UNQUANTIZED = "none"
+_UNQUANTIZED, _WHOLE_BATCH = "none", "all"
 _BITS = (_UNQUANTIZED, *map(str, get_args(FrozenBits)))
 
 
@@ -68,6 +68,7 @@ def setup_options(shape: ModelShape, run: Run | None, gpu: Gpu | None) -> Estima
     left, right = st.columns(2)  # all of it in one window
     with left:
         batch = st.number_input("Batch", 1, _LARGEST_BATCH, BATCH_SIZE, help="Examples per step.", **in_link("batch"))
+        micro = _micro_batch_choice(batch)
         epochs = st.number_input("Epochs", 1, _MOST_EPOCHS, EPOCHS, help="Over all training rows.", **in_link("epochs"))
         optimizer = _choice("Optimizer", get_args(Optimizer), "optimizer")
         checkpointing = _choice("Checkpointing", get_args(Checkpointing), "checkpointing")
@@ -95,6 +96,7 @@ def setup_options(shape: ModelShape, run: Run | None, gpu: Gpu | None) -> Estima
         preset_choice(tuple(offered_presets(shape, gpu)), usual_precision)
     return EstimateOptions(
         batch_size=_unless_default("batch_size", batch),
+        micro_batch_size=micro,
         precision=None if precision == usual_precision else precision,
         optimizer=_unless_default("optimizer", optimizer),
         loss=None if stock else _unless_default("loss", loss),
@@ -108,6 +110,14 @@ def setup_options(shape: ModelShape, run: Run | None, gpu: Gpu | None) -> Estima
         frozen_bits=None if bits in (None, _UNQUANTIZED) else int(bits),
         stock=stock,
     )
+
+
+def _micro_batch_choice(batch: int) -> int | None:
+    """How many examples go through the model at a time: all of a batch, or a smaller number that divides it."""
+    sizes = [_WHOLE_BATCH, *(str(size) for size in range(batch // 2, 0, -1) if batch % size == 0)]
+    limit_choice("micro", sizes)
+    chosen_size = st.selectbox("Examples at a time", sizes, help=TOOLTIPS["micro batch"], **in_link("micro"))
+    return None if chosen_size in (None, _WHOLE_BATCH) else int(chosen_size)
 
 
 def preset_choice(presets: Sequence[SetupPreset], usual_precision: Precision) -> None:

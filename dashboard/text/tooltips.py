@@ -76,6 +76,8 @@ TOOLTIPS = {
     "on by itself, which recomputes frozen layers too.",
     "batches": "Which examples share a batch: random, or by-length (of like length), which needs less padding. An "
     "estimate takes all examples to be equally long.",
+    "micro batch": "How many examples of a batch go through the model at once. Fewer take less memory; their gradients "
+    "add up, so that the result is the same. A GPU may take longer.",
     "adapters": "Train low-rank adapters (LoRA) in place of the trained layers' own weights.",
     "bits": "Round the matrices of frozen layers, and those below adapters, to 8 or 4 bits. `semfreeze train` does so "
     "with adapters; without them, frozen layers keep their precision.",

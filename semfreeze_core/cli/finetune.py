@@ -52,10 +52,6 @@ def finetune(
             "lowest loss; 'memory 16' (GiB) or 'time 2h' (or 90min): the lowest loss within a limit.",
         ),
     ] = "balanced",
-    micro_batch_size: Annotated[
-        int | None,
-        typer.Option(help="Examples per forward pass of the training (default: what the race had room for, or all)."),
-    ] = None,
     depth: Annotated[int | None, typer.Option(help="Your own freeze depth, in place of a decision.")] = None,
     eos: EosOption = True,
     max_length: MaxLengthOption = None,
@@ -103,7 +99,6 @@ def finetune(
         options=flags,
         max_length=max_length,
         n_accuracy=accuracy_examples,
-        micro_batch_size=micro_batch_size,
     )
     with progress_on_stderr(quiet) as progress:
         report = run_finetune(request, user_path(str(out)), progress)

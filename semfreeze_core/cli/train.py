@@ -31,9 +31,6 @@ def train(
     evaluation: Annotated[str | None, typer.Option("--eval", help="Eval examples, evaluated before and after.")] = None,
     epochs: Annotated[int, typer.Option(help="Epochs over the data.")] = EPOCHS,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of --epochs.")] = None,
-    micro_batch_size: Annotated[
-        int | None, typer.Option(help="Examples per forward pass (default: the whole batch).")
-    ] = None,
     lr: Annotated[
         float | None,
         typer.Option(help="Learning rate (default: searched, on --eval or else on the training's own batches)."),
@@ -99,7 +96,6 @@ def train(
         add_eos=made.add_eos,
         epochs=epochs,
         steps=steps,
-        micro_batch_size=micro_batch_size,
         learning_rate=lr,
         keep_best=keep_best,
         report_to=tuple(name.strip() for name in (report_to or "").split(",") if name.strip()),

@@ -108,11 +108,13 @@ def activation_bytes(
 ) -> int | None:
     """Bytes the layers keep for the backward pass, or None when a layer's are not known.
 
-    Sum over layers of tokens x (bytes a token); nothing for a frozen layer with nothing trained below it. Checkpointed,
+    Of one pass: where a step has several, each is over when the next begins. Sum over layers of tokens x (bytes a
+    token); nothing for a frozen layer with nothing trained below it. Checkpointed,
     a layer keeps its input, and while one is computed again it keeps all: sum of inputs + the largest layer. Assumes
     that the first trained layer's input requires a gradient; where it does not, its RMSNorm keeps 4 d + 4 bytes a token
     less.
     """
+    setup = setup.of_pass()
     carries = layers_with_gradient(setup, parts)
     bytes_by_layer = [
         _layer_bytes(layer, i, shape.d_model, setup, parts.layers[i], calibrated)

@@ -18,8 +18,10 @@ def logits_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
     """Bytes of logits and loss at their peak: 16 (float32) or 14 (bfloat16) x tokens with logits x vocabulary rows.
 
     Holds for the usual cross-entropy while the model's output is kept until the backward pass; freezing does nothing to
-    it, a supervised-only loss lowers it, a chunked or fused loss nearly removes it.
+    it, a supervised-only loss lowers it, a chunked or fused loss nearly removes it, and of several passes in a step it
+    is one pass' own.
     """
+    setup = setup.of_pass()
     if setup.loss == "fused":
         return fused_loss_bytes(shape, setup)
     if setup.loss == "chunked":

@@ -2,7 +2,7 @@
 
 from semfreeze_core.cost.activations import activation_bytes
 from semfreeze_core.cost.flops import cached_layers, layers_with_gradient, tied_parts
-from semfreeze_core.cost.lora import adapter_parameters
+from semfreeze_core.cost.lora import adapted_matrices, adapter_parameters
 from semfreeze_core.cost.loss import logits_bytes
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.activation_count import CalibratedBytes
@@ -39,7 +39,8 @@ def training_bytes(
 
     Args:
         shape: the counted model.
-        setup: batch, sequence length, precision, optimizer, loss, adapters, checkpointing and prefix cache.
+        setup: batch and its passes, sequence length, precision, optimizer, loss, adapters, checkpointing and prefix
+            cache.
         parts: what is trained; with adapters, the layers that have them.
         calibrated: what this model's layers were counted to keep, in place of the formulas.
 
@@ -103,17 +104,44 @@ def loading_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts
 
 
 def gradient_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
-    """Bytes of gradients: one number of its own type for each trained parameter."""
+    """Bytes of gradients: one number of its own type for each trained parameter.
+
+    In a step of several passes each adds its gradients to those before it, one tensor at a time, so that the largest
+    tensor's new gradient is there beside the sum.
+    """
+    added = _largest_gradient_bytes(shape, setup, parts) if setup.passes_per_step > 1 else 0
+    return _trained_bytes(shape, setup, parts) + added
+
+
+def _trained_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Bytes of one number for each trained parameter, of the parameter's own type."""
     base_bytes = BYTES_PER_NUMBER[setup.precision] * trained_parameters(shape, setup, parts)
     return base_bytes + ADAPTER_BYTES * trained_adapter_parameters(shape, setup, parts)
 
 
+def _largest_gradient_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
+    """Bytes of the gradient of the largest tensor that is trained: a matrix, or one of its adapter's two."""
+    layers = [layer for layer, trained in zip(shape.layers, parts.layers, strict=True) if trained]
+    around = [
+        shape.vocab_rows * shape.d_model * parts.embeddings,
+        shape.head_linear_weights * parts.head,
+        shape.final_norm_parameters * parts.final_norm,
+    ]
+    if (lora := setup.lora) is None:
+        around += [matrix.parameters for layer in layers for matrix in layer.matrices]
+        adapters = [0]
+    else:
+        matrices = [matrix for layer in layers for matrix in adapted_matrices(layer, lora)]
+        adapters = [0, *(lora.rank * max(matrix.inputs, matrix.outputs) for matrix in matrices)]
+    return max(BYTES_PER_NUMBER[setup.precision] * max(around), ADAPTER_BYTES * max(adapters))
+
+
 def optimizer_bytes(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:
-    """Bytes of optimizer states: as many as the gradients for each state, or one byte a number in 8 bit."""
+    """Bytes of optimizer states: as many as the parameters for each state, or one byte a number in 8 bit."""
     states = OPTIMIZER_STATES[setup.optimizer]
     if setup.optimizer == "adamw8bit":
         return states * (trained_parameters(shape, setup, parts) + trained_adapter_parameters(shape, setup, parts))
-    return states * gradient_bytes(shape, setup, parts)
+    return states * _trained_bytes(shape, setup, parts)
 
 
 def trained_parameters(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts) -> int:

@@ -10,7 +10,7 @@ from semfreeze_core.errors import PlanError
 from semfreeze_core.records.defaults import GPU_PRECISION, LORA_RANK
 from semfreeze_core.records.model import ModelShape
 from semfreeze_core.records.options import EstimateOptions
-from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from semfreeze_core.records.training import TrainableParts, TrainingSetup, micro_batch_problem
 
 _BATCH, _LENGTH = 4, 2048
 
@@ -92,9 +92,13 @@ def fitting_presets(shape: ModelShape, setup: TrainingSetup, parts: TrainablePar
     """
     fitting = {}
     for preset in offered_presets(shape, gpu):
+        batch_size = preset.options.batch_size or setup.batch_size
         options = replace(
             preset.options,
-            batch_size=preset.options.batch_size or setup.batch_size,
+            batch_size=batch_size,
+            micro_batch_size=None
+            if micro_batch_problem(batch_size, setup.micro_batch_size)
+            else setup.micro_batch_size,
             sequence_length=preset.options.sequence_length or setup.sequence_length,
         )
         named = replace(

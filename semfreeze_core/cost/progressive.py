@@ -225,6 +225,6 @@ def trial_flop(shape: ModelShape, setup: TrainingSetup, switch: DepthSwitch, *, 
     """
     wide, deep = (parts_at_depth(shape, depth) for depth in (switch.wide_depth, switch.deep_depth))
     uncached = replace(setup, prefix_cache=False)
-    one = replace(uncached, batch_size=1, checkpointing="none")
+    one = replace(uncached.of_pass(1), checkpointing="none")
     readings = 2 * CURVE_EXAMPLES * step_flop(shape, one, wide).forward
     return LOOK_STEPS * step_flop(shape, uncached, wide if deeper else deep).total + readings

@@ -1,7 +1,8 @@
 """Which change of a training setup saves most memory, and which changes make a finetune fit.
 
 Each change is priced by the same cost model as everything else. Changes of how a step is computed leave its result as
-it is; those of what it computes with, precision and optimizer states, change it a little.
+it is; those of what it computes with, precision and optimizer states, change it a little. Smaller micro-batches take no
+FLOPs and yet may take time, which the model does not count: they are proposed only where something must fit.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from semfreeze_core.records.activation_count import CalibratedBytes
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.defaults import GPU_PRECISION
 from semfreeze_core.records.model import ModelShape
-from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from semfreeze_core.records.training import TrainableParts, TrainingSetup, micro_batch_sizes
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ def cheapest_fit(
 ) -> Saving | None:
     """The changes with which a finetune fits a GPU: those that change its result least, then the least compute.
 
+    Of equal ones, those with the largest micro-batches.
+
     None where it fits as it is, where no changes are enough, and where memory is unknown.
 
     Args:
@@ -84,10 +87,35 @@ def cheapest_fit(
     if before.bytes.total is None or before.bytes.total <= gpu.memory_bytes:
         return None
     changes = list(_changes(setup, parts, gpu))
-    sets = (chosen for n in range(1, len(changes) + 1) for chosen in combinations(changes, n) if _distinct(chosen))
-    tried = (_saving(shape, setup, parts, chosen, before, calibrated) for chosen in sets)
-    fits = [one for one in tried if one is not None and (one.cost.bytes.total or 0) <= gpu.memory_bytes]
-    return min(fits, key=lambda one: (_effect(one.options), one.flop_ratio, len(one.options)), default=None)
+    sets = [chosen for n in range(len(changes) + 1) for chosen in combinations(changes, n) if _distinct(chosen)]
+    for effect in range(3):
+        tried = (
+            _with_room(shape, setup, parts, chosen, before, calibrated, gpu.memory_bytes)
+            for chosen in sets
+            if _effect(chosen) == effect
+        )
+        fits = [one for one in tried if one is not None]
+        if fits:
+            return min(fits, key=lambda one: (one.flop_ratio, -one.setup.examples_per_pass, len(one.options)))
+    return None
+
+
+def _with_room(
+    shape: ModelShape,
+    setup: TrainingSetup,
+    parts: TrainableParts,
+    options: tuple[tuple[str, object], ...],
+    before: DepthCost,
+    calibrated: CalibratedBytes | None,
+    limit_bytes: int,
+) -> Saving | None:
+    """The changes with the largest micro-batches that fit, the given ones if those do; None where none fit."""
+    smaller = (size for size in micro_batch_sizes(setup.batch_size) if size < setup.examples_per_pass)
+    for micro in ((), *(((_MICRO, size),) for size in smaller)):
+        saving = _saving(shape, setup, parts, (*options, *micro), before, calibrated)
+        if saving is not None and (saving.cost.bytes.total or 0) <= limit_bytes:
+            return saving
+    return None
 
 
 def _changes(setup: TrainingSetup, parts: TrainableParts, gpu: Gpu | None) -> Iterator[tuple[str, object]]:
@@ -109,7 +137,8 @@ def _changes(setup: TrainingSetup, parts: TrainableParts, gpu: Gpu | None) -> It
         yield "precision", "bf16"
 
 
-_SAME_RESULT = {"loss", "prefix_cache", "checkpointing"}
+_MICRO = "micro_batch_size"
+_SAME_RESULT = {"loss", "prefix_cache", "checkpointing", _MICRO}
 
 
 def _distinct(options: tuple[tuple[str, object], ...]) -> bool:
@@ -119,7 +148,7 @@ def _distinct(options: tuple[tuple[str, object], ...]) -> bool:
 
 def _effect(options: tuple[tuple[str, object], ...]) -> int:
     """How far changes may move the trained weights: 0 not at all, 2 where sums too are kept in bfloat16."""
-    return max(0 if name in _SAME_RESULT else 2 if value == "bf16" else 1 for name, value in options)
+    return max((0 if name in _SAME_RESULT else 2 if value == "bf16" else 1 for name, value in options), default=0)
 
 
 def _saving(

@@ -24,6 +24,7 @@ from semfreeze_core.records.training import (
     Precision,
     TrainableParts,
     TrainingSetup,
+    micro_batch_problem,
     precision_named,
 )
 
@@ -95,6 +96,9 @@ def options_applied(setup: TrainingSetup, options: TrainingOptions) -> TrainingS
         raise PlanError("; ".join(problems) + ".")
     values = {f.name: getattr(options, f.name) for f in fields(TrainingOptions)}
     changes = {name: value for name, value in values.items() if value is not None}
+    sizes = [changes.get(name, getattr(setup, name)) for name in ("batch_size", "micro_batch_size")]
+    if (wrong := micro_batch_problem(*sizes)) is not None:
+        raise PlanError(f"--micro-batch-size {wrong}.")
     if "precision" in changes:
         changes["precision"] = precision_named(changes["precision"])
     return replace(setup, **changes)
@@ -108,7 +112,8 @@ def option_problems(options: TrainingOptions) -> list[str]:
         known = precision_named(value) if name == "precision" and value is not None else value
         if value is not None and known not in get_args(allowed):
             problems.append(f"--{name} {value}: expected {' or '.join(get_args(allowed))}")
-    return problems + _out_of_range((("batch-size", options.batch_size),))
+    sizes = (("batch-size", options.batch_size), ("micro-batch-size", options.micro_batch_size))
+    return problems + _out_of_range(sizes)
 
 
 def setup_from_options(

@@ -10,7 +10,15 @@ from typing import Any
 from semfreeze_core.errors import DataError, PlanError
 from semfreeze_core.export.data import ChatShape, FileKind, require_readable
 from semfreeze_core.export.literals import yaml_lines, yaml_value
-from semfreeze_core.export.notes import chat_notes, checkpointing_notes, comments, cost_notes, header, lost_saving
+from semfreeze_core.export.notes import (
+    chat_notes,
+    checkpointing_notes,
+    comments,
+    cost_notes,
+    header,
+    lost_saving,
+    passes_notes,
+)
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
@@ -29,6 +37,7 @@ def write_axolotl(request: ExportRequest) -> tuple[str, list[str]]:
     """
     trained, notes = _adapters(request) if request.setup.lora else _weights(request)
     notes += [*cost_notes(request, quantizes=request.setup.lora is not None), *chat_notes(request), *_beside(request)]
+    notes += passes_notes(request)
     setup = request.setup
     if setup.precision == "bf16-autocast":
         notes.append("With bf16, axolotl loads the weights in bfloat16; the cost estimate assumes float32.")
@@ -37,8 +46,8 @@ def write_axolotl(request: ExportRequest) -> tuple[str, list[str]]:
         "sample_packing": False,
         "train_on_inputs": False,
         "val_set_size": 0,
-        "micro_batch_size": setup.batch_size,
-        "gradient_accumulation_steps": 1,
+        "micro_batch_size": setup.examples_per_pass,
+        "gradient_accumulation_steps": setup.passes_per_step,
         "num_epochs": request.epochs,
         "max_steps": setup.steps,
         "learning_rate": request.learning_rate,

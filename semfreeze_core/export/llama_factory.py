@@ -12,7 +12,7 @@ from typing import Any
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import ChatRole, ChatShape, require_one_role_name, require_readable
 from semfreeze_core.export.literals import yaml_lines
-from semfreeze_core.export.notes import bos_notes, comments, cost_notes, header
+from semfreeze_core.export.notes import bos_notes, comments, cost_notes, header, passes_notes
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 
 # Last names of modules outside the layers that no family puts into a parameter's name inside a layer.
@@ -35,8 +35,8 @@ def write_llama_factory(request: ExportRequest) -> tuple[str, list[str]]:
     notes += _notes(request)
     training: dict[str, Any] = {
         "cutoff_len": setup.sequence_length,
-        "per_device_train_batch_size": setup.batch_size,
-        "gradient_accumulation_steps": 1,
+        "per_device_train_batch_size": setup.examples_per_pass,
+        "gradient_accumulation_steps": setup.passes_per_step,
         "max_steps": setup.steps,
         "learning_rate": request.learning_rate,
         "lr_scheduler_type": SCHEDULE,
@@ -72,7 +72,7 @@ def write_llama_factory(request: ExportRequest) -> tuple[str, list[str]]:
 
 
 def _notes(request: ExportRequest) -> list[str]:
-    notes = cost_notes(request)
+    notes = [*cost_notes(request), *passes_notes(request)]
     if request.setup.checkpointing != "none":
         notes.append("LLaMA-Factory checkpoints only trained layers and starts the gradient there: the saving is kept.")
     if request.setup.precision == "bf16-autocast":

@@ -35,8 +35,9 @@ def write_mlx_lm(request: ExportRequest) -> tuple[str, list[str]]:
     notes += _notes(request)
     optimizer = "sgd" if setup.optimizer == "sgd" else "adamw"
     training: dict[str, Any] = {
-        "batch_size": setup.batch_size,
-        "iters": setup.steps,
+        "batch_size": setup.examples_per_pass,
+        "iters": setup.steps * setup.passes_per_step,  # passes; its schedule counts steps
+        **({"grad_accumulation_steps": setup.passes_per_step} if setup.passes_per_step > 1 else {}),
         "max_seq_length": setup.sequence_length,
         "optimizer": optimizer,
         "optimizer_config": {optimizer: {"weight_decay": 0.0}},
@@ -86,6 +87,11 @@ def _notes(request: ExportRequest) -> list[str]:
         notes.append(f"mlx-lm has no revision option; the plan is for {request.revision}.")
     if setup.optimizer == "adamw8bit":
         notes.append("mlx-lm has no 8-bit AdamW; optimizer states use the weights' precision.")
+    if setup.passes_per_step > 1:
+        notes.append(
+            f"mlx-lm counts passes as iterations, {setup.passes_per_step} of them per step. It weighs them alike, "
+            "however many target tokens each has."
+        )
     notes.append(f"Weights keep their stored precision; the cost estimate assumes {setup.precision}.")
     if request.data.fields.text_field is None:
         notes.append("mlx-lm formats prompt and completion with the model's chat template; the model needs one.")

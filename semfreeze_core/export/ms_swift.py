@@ -11,7 +11,7 @@ from pathlib import Path
 
 from semfreeze_core.errors import PlanError
 from semfreeze_core.export.data import require_readable, require_roles
-from semfreeze_core.export.notes import bos_notes, checkpointing_notes, cost_notes, header
+from semfreeze_core.export.notes import bos_notes, checkpointing_notes, cost_notes, header, passes_notes
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
 from semfreeze_core.records.defaults import LORA_SCALE
 from semfreeze_core.records.training import ALL_LINEAR
@@ -30,7 +30,7 @@ def write_ms_swift(request: ExportRequest) -> tuple[str, list[str]]:
     setup = request.setup
     trained = _adapters(request) if setup.lora else _weights(request)
     notes = [] if request.parts.everything else checkpointing_notes(request, "ms-swift")
-    notes += cost_notes(request, quantizes=setup.lora is not None)
+    notes += [*cost_notes(request, quantizes=setup.lora is not None), *passes_notes(request)]
     if request.data.fields.messages_field is not None:
         notes.append("ms-swift formats chats with its template for your model; --template selects another.")
     else:
@@ -45,8 +45,8 @@ def write_ms_swift(request: ExportRequest) -> tuple[str, list[str]]:
         "torch_dtype": "bfloat16" if setup.precision == "bf16" else "float32",
         "bf16": _flag(setup.precision == "bf16-autocast"),
         "fp16": "false",
-        "per_device_train_batch_size": str(setup.batch_size),
-        "gradient_accumulation_steps": "1",
+        "per_device_train_batch_size": str(setup.examples_per_pass),
+        "gradient_accumulation_steps": str(setup.passes_per_step),
         "max_steps": str(setup.steps),
         "learning_rate": str(request.learning_rate),
         "lr_scheduler_type": SCHEDULE,

@@ -47,7 +47,7 @@ def write_nemo_automodel(request: ExportRequest) -> tuple[str, list[str]]:
     }
     steps = {
         "global_batch_size": setup.batch_size,
-        "local_batch_size": setup.batch_size,
+        "local_batch_size": setup.examples_per_pass,
         "max_steps": setup.steps,
         "num_epochs": request.epochs,
         "ckpt_every_steps": setup.steps,
@@ -159,9 +159,13 @@ def _distributed(request: ExportRequest) -> dict[str, Any]:
 
 def _notes(request: ExportRequest) -> list[str]:
     setup = request.setup
-    notes = [
-        "Both batch sizes are the plan's batch. On several GPUs, divide local_batch_size by their number.",
-    ]
+    notes = ["Both batch sizes are the plan's batch. On several GPUs, divide local_batch_size by their number."]
+    if setup.passes_per_step > 1:
+        notes = [
+            "global_batch_size is the plan's batch, local_batch_size its micro-batch. On several GPUs the batch stays: "
+            f"each makes fewer of the {setup.passes_per_step} passes. The batch must be a multiple of local_batch_size "
+            "times their number."
+        ]
     if not request.parts.everything:
         notes.append(
             "NeMo AutoModel never makes the embedding's output require a gradient, so the gradient ends at the first "

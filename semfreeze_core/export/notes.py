@@ -63,6 +63,17 @@ def cost_notes(request: ExportRequest, *, quantizes: bool = False) -> list[str]:
     return notes + data_notes(request)
 
 
+def passes_notes(request: ExportRequest) -> list[str]:
+    """For trainers that take the examples of a pass on each device: how a step keeps its batch on several of them."""
+    setup = request.setup
+    if setup.passes_per_step == 1:
+        return []
+    return [
+        f"A step has {setup.batch_size} examples, {setup.examples_per_pass} at a time on one device. On several "
+        "devices, divide gradient_accumulation_steps by their number, so that a step keeps its examples."
+    ]
+
+
 def _rate_note(request: ExportRequest) -> str:
     rate, known = learning_rate(request.learning_rate), request.known_rate
     if known is not None:

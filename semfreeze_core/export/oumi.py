@@ -19,6 +19,7 @@ from semfreeze_core.export.notes import (
     comments,
     cost_notes,
     header,
+    passes_notes,
 )
 from semfreeze_core.export.parts import frozen_modules
 from semfreeze_core.export.request import OPTIMIZERS, SCHEDULE, ExportRequest
@@ -51,8 +52,8 @@ def write_oumi(request: ExportRequest) -> tuple[str, list[str]]:
         "trainer_type": "TRL_SFT",
         "use_peft": setup.lora is not None,
         "output_dir": "finetuned",
-        "per_device_train_batch_size": setup.batch_size,
-        "gradient_accumulation_steps": 1,
+        "per_device_train_batch_size": setup.examples_per_pass,
+        "gradient_accumulation_steps": setup.passes_per_step,
         "max_steps": setup.steps,
         "learning_rate": request.learning_rate,
         "lr_scheduler_type": SCHEDULE,
@@ -146,7 +147,7 @@ def _notes(request: ExportRequest) -> list[str]:
     notes.append("oumi stops where the tokenizer has no padding token: name one as tokenizer_pad_token under model.")
     if request.data.fields.messages_field is not None:
         notes += [*assistant_mark_notes(request), *chat_notes(request)]
-    return notes
+    return notes + passes_notes(request)
 
 
 def _data(request: ExportRequest) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -160,7 +160,7 @@ def _arguments(request: ExportRequest, made_by: str, extra: dict[str, str]) -> l
     given = {
         "output_dir": "OUT",
         "max_steps": str(setup.steps),
-        "per_device_train_batch_size": str(setup.batch_size),
+        "per_device_train_batch_size": str(setup.examples_per_pass),
         "learning_rate": str(request.learning_rate),
         "lr_scheduler_type": f'"{SCHEDULE}"',
         "warmup_steps": str(request.warmup_steps),
@@ -169,6 +169,8 @@ def _arguments(request: ExportRequest, made_by: str, extra: dict[str, str]) -> l
         "report_to": '"none"',
         **extra,
     }
+    if setup.passes_per_step > 1:
+        given["gradient_accumulation_steps"] = str(setup.passes_per_step)
     if setup.precision == "bf16-autocast":
         given["use_cpu"] = "not torch.accelerator.is_available()"  # else bf16 without a GPU is refused
     if setup.checkpointing != "none":

@@ -6,6 +6,7 @@ from typing import Protocol
 from semfreeze_core.cost import depth_cost, parts_at_depth
 from semfreeze_core.errors import InputError, PlanError
 from semfreeze_core.gains.race_price import RacePrice
+from semfreeze_core.guided.memory_limit import fitting_setup, smallest_depth, with_room
 from semfreeze_core.plan.auto import candidate_variants, is_undecided, variant_name
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.plan.make import curve_of, make_plan, new_tokens_reason
@@ -56,7 +57,7 @@ class Estimate(Protocol):
 
 
 def candidates(request: Wish, task: Task) -> dict[str, int]:
-    """The variants to choose from, shallowest first; those within a memory limit where there is one.
+    """The variants to choose from, shallowest first; where memory is limited, those that fit with some micro-batches.
 
     Where the cheapest of variants that are about as good is wanted, a quarter of the layers stands for training them
     all, at less compute.
@@ -73,14 +74,14 @@ def candidates(request: Wish, task: Task) -> dict[str, int]:
         return {name: depth for name, depth in variants.items() if depth > 0}
     if request.objective.kind != "memory":
         return variants
-    needed = {
-        name: depth_cost(run.shape, task.setup, parts_at_depth(run.shape, depth)).bytes.total
-        for name, depth in variants.items()
-    }
-    if None in needed.values():
+    if depth_cost(run.shape, task.setup, parts_at_depth(run.shape, 0)).bytes.total is None:
         raise PlanError(UNKNOWN_MEMORY.partition(" Use ")[0])
     limit = request.objective.limit or 0
-    return {name: variants[name] for name, n_bytes in needed.items() if n_bytes is not None and n_bytes <= limit}
+    return {
+        name: depth
+        for name, depth in variants.items()
+        if fitting_setup(run.shape, task.setup, [depth], limit) is not None
+    }
 
 
 def no_race_reason(task: Task, variants: Mapping[str, int]) -> str | None:
@@ -126,11 +127,15 @@ def unraced_plan(request: Wish, task: Task, variants: Mapping[str, int], why: st
         PlanError: nothing is recommended, or nothing fits.
     """
     objective, run, setup = request.objective, task.run, task.setup
+
+    def checked(setup: TrainingSetup) -> FreezePlan:
+        return make_plan(run, rule="auto", checks=task.checks, setup=setup)
+
     if not variants:
         return _within_memory(objective, run, setup)
     if objective.kind == "time":
         raise InputError(f"--objective time needs a race, which measures the time of a step. {why}")
-    plan = make_plan(run, rule="auto", checks=task.checks, setup=setup)
+    plan = with_room(objective, run.shape, setup, checked)
     if plan.freeze_depth is None:
         raise PlanError(
             f"The analysis makes no recommendation: {' '.join(plan.reasons)} To freeze a quarter of the layers, which "
@@ -144,5 +149,7 @@ def unraced_plan(request: Wish, task: Task, variants: Mapping[str, int], why: st
 
 def _within_memory(objective: Objective, run: Run, setup: TrainingSetup) -> FreezePlan:
     """The plan of the smallest depth that fits into the memory limit."""
-    limit = float(objective.limit or 0)
-    return make_plan(run, rule="budget", budget=Budget(max_memory_gib=limit / 2**30), setup=setup)
+    budget = Budget(max_memory_gib=float(objective.limit or 0) / 2**30)
+    return smallest_depth(
+        objective, run.shape, setup, lambda setup: make_plan(run, rule="budget", budget=budget, setup=setup)
+    )

@@ -35,17 +35,17 @@ def finetune(request: GuidedRequest, folder: Path, progress: Progress = silent) 
         InputError: the model or the data cannot be used, no variant learns, or the folder holds something else.
         ResourceError: memory or disk ran out; what is finished stays.
     """
-    with claimed(folder, request):
+    with claimed(folder, request) as begun:
         written = folder / FINETUNE_REPORT
         if written.exists():
             report = FinetuneReport.model_validate_json(written.read_text())
             return report.model_copy(update={"folder": str(folder)})  # where it is now
-        task = prepare_task(request, folder / DECISION, progress)
-        plan, raced = decide(request, task, folder / DECISION / RACE_FOLDER, progress)
+        task = prepare_task(begun, folder / DECISION, progress)
+        plan, raced = decide(begun, task, folder / DECISION / RACE_FOLDER, progress)
         if not (folder / RESULT).exists():
             train_plan(training_request(request, task, plan, raced, folder), folder, progress)
         remove_what_only_resumes(folder)  # of a training that was killed in doing so, and the lock it had
         (folder / ".lock").unlink(missing_ok=True)
-        report = finetune_report(request, task, plan, folder)
+        report = finetune_report(begun, task, plan, folder)
         write_atomically(written, report.model_dump_json(indent=1) + "\n")
         return report

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ _AFTER_ANALYSIS = {"epochs", "steps", "objective", "depth", "options"}  # no row
 
 
 @contextmanager
-def claimed(folder: Path, request: GuidedRequest) -> Iterator[None]:
-    """Lock the folder for this request and this process.
+def claimed(folder: Path, request: GuidedRequest) -> Iterator[GuidedRequest]:
+    """Lock the folder for this request and this process; the request as its finetune began.
 
     Raises:
         RunError: it holds something else, another finetune, or is in use.
@@ -39,8 +40,9 @@ def claimed(folder: Path, request: GuidedRequest) -> Iterator[None]:
         try:
             with FileLock(decision / ".lock", timeout=0):
                 remove_leftovers(decision)
-                _refuse_another(folder, request)
-                yield
+                begun = _as_begun(folder, request)
+                _refuse_another(folder, begun)
+                yield begun
         except Timeout as error:
             raise RunError(f"A finetune is already running in {folder}.") from error
         finally:
@@ -71,24 +73,42 @@ def _refuse_foreign(folder: Path) -> None:
         raise RunError(f"{folder} is not empty and holds no guided finetune. Choose another --out.")
 
 
+def _as_begun(folder: Path, request: GuidedRequest) -> GuidedRequest:
+    """The request with the micro-batches that its finetune began with, for which the plan and a race are made."""
+    options = _written(folder).get("options")
+    if not (_results(folder) and isinstance(options, dict)):
+        return request
+    size = options.get("micro_batch_size")
+    return replace(request, options=replace(request.options, micro_batch_size=size if isinstance(size, int) else None))
+
+
+def _written(folder: Path) -> dict[str, Any]:
+    """The settings that the folder holds; empty where it has none that can be read."""
+    try:
+        written = json.loads((folder / DECISION / SETTINGS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return written if isinstance(written, dict) else {}
+
+
+def _results(folder: Path) -> bool:
+    """Whether anything has been trained."""
+    trained = [*(folder / DECISION / RACE_FOLDER / "runs").glob("*-seed0.json"), *(folder / CHECKPOINTS).glob("*")]
+    return bool(trained) or (folder / RESULT).exists()
+
+
 def _refuse_another(folder: Path, request: GuidedRequest) -> None:
     """Refuse another request's results; what was only prepared for it is removed, but what this one needs too."""
     path = folder / DECISION / SETTINGS
     if not path.exists():  # killed before it was written: nothing says whose the rest is
         _remove_prepared(folder)
         return
-    try:
-        written = json.loads(path.read_text())
-    except (ValueError, UnicodeDecodeError):
-        written = {}
-    ours = request.settings()
-    known = written if isinstance(written, dict) else {}
+    ours, known = request.settings(), _written(folder)
     recorded = kept_settings(request, folder / DECISION)
     different = [name.removesuffix("_digest") for name in ours if known.get(name) not in (ours[name], recorded[name])]
     if not different:
         return
-    results = [*(folder / DECISION / RACE_FOLDER / "runs").glob("*-seed0.json"), *(folder / CHECKPOINTS).glob("*")]
-    if results or (folder / RESULT).exists():
+    if _results(folder):
         raise RunError(
             f"{folder} holds another finetune (other settings: {', '.join(different)}). Choose another --out, or "
             "remove it."

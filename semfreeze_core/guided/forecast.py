@@ -6,6 +6,7 @@ from semfreeze_core.cost import depth_cost, parts_at_depth, run_flop, step_flop,
 from semfreeze_core.cost.setup import options_applied, padded_length, setup_from_options
 from semfreeze_core.gains.race_price import RacePrice, race_price, race_rows
 from semfreeze_core.guided.candidates import candidates, no_race_reason, price_reason, unraced_plan
+from semfreeze_core.guided.memory_limit import raced_setup
 from semfreeze_core.plan.auto import trial_after_race
 from semfreeze_core.plan.make import curve_of
 from semfreeze_core.records.cost import DepthCost
@@ -15,7 +16,14 @@ from semfreeze_core.records.race import Objective
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.task_checks import TaskChecks
 from semfreeze_core.records.training import TrainingSetup
-from semfreeze_core.wording.race import cost_line, examples_line, plan_cost_line, race_line, unraced_line
+from semfreeze_core.wording.race import (
+    cost_line,
+    examples_line,
+    micro_batch_reason,
+    plan_cost_line,
+    race_line,
+    unraced_line,
+)
 
 
 @dataclass(frozen=True)
@@ -87,9 +95,15 @@ def forecast_lines(run: Run, request: ForecastRequest) -> list[str]:
             if why is None:
                 shares = price.likely / estimate.full_flop, price.worst / estimate.full_flop
                 depths, flop = list(variants.values()), [cost.flop for cost in costs.values()]
-                peak = depth_cost(run.shape, setup, parts_at_depth(run.shape, min(depths))).bytes.total
+                in_race = raced_setup(request.objective, run.shape, setup, depths)
+                peak, whole = (
+                    depth_cost(run.shape, one, parts_at_depth(run.shape, min(depths))).bytes.total
+                    for one in (in_race, setup)
+                )
                 trial = trial_after_race(depths, request.objective, RACE_STEPS, setup.steps)
                 lines.append(race_line(depths, request.objective, n_raced, shares, setup.steps, trial))
+                if in_race != setup:
+                    lines.append(micro_batch_reason(in_race, whole, request.objective.limit))
                 return [*lines, cost_line((min(flop), max(flop)), peak)]
         lines.append(unraced_line(why))
     plan = unraced_plan(request, task, variants, why or "")
@@ -113,7 +127,7 @@ def _task(run: Run, request: ForecastRequest) -> _Task:
 def _at_mean_length(run: Run, setup: TrainingSetup) -> TrainingSetup:
     """The setup at the mean padded length of the analyzed examples' batches, as the race estimates it."""
     lengths = [min(int(n), setup.sequence_length) for n in run.examples["n_tokens"]]
-    length = padded_length(lengths, setup.batch_size, setup.batches)
+    length = padded_length(lengths, setup.examples_per_pass, setup.batches)
     data = run.manifest.data
     return replace(
         setup,
@@ -134,7 +148,7 @@ def _price(run: Run, setup: TrainingSetup, request: ForecastRequest, depths: lis
         step_flop(run.shape, raced, parts_at_depth(run.shape, depth), cached=cached and depth > 0).total
         for depth in reversed(depths)
     ]
-    one = replace(setup, batch_size=1, prefix_cache=False, checkpointing="none")
+    one = replace(setup.of_pass(1), prefix_cache=False, checkpointing="none")
     reading = n_raced * step_flop(run.shape, one, parts_at_depth(run.shape, 0)).forward
     trial = trial_after_race(depths, request.objective, RACE_STEPS, setup.steps)
     tried = 0 if trial is None else trial_flop(run.shape, setup, trial, deeper=True)

@@ -14,7 +14,10 @@ from semfreeze_core.records.defaults import (
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.options import TrainingOptions, flag_of
 from semfreeze_core.records.race import Objective
+from semfreeze_core.records.training import TrainingSetup, micro_batch_problem
 from semfreeze_core.sources.data.samples import source_digest
+
+_CAME_SINCE = ("batches", "micro_batch_size")  # options that the first settings did not have
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,10 @@ class GuidedRequest:
         steps: optimizer steps.
         objective: what the finetune is to be good at.
         depth: your own freeze depth, in place of a decision.
-        options: how to train, as far as somebody says.
+        options: how to train, as far as somebody says. The result does not depend on its micro-batches, so one that
+            resumes may name others.
         max_length: longest example in tokens, or None.
         n_accuracy: eval examples answered by generation.
-        micro_batch_size: examples at a time in the training; None takes what its race found room for, else all of a
-            step. The result does not depend on it.
     """
 
     model: ModelSource
@@ -50,11 +52,10 @@ class GuidedRequest:
     options: TrainingOptions = field(default_factory=TrainingOptions)
     max_length: int | None = None
     n_accuracy: int = ACCURACY_ROWS
-    micro_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         refuse_launcher("choosing a variant")
-        least = {"epochs": 1, "steps": 1, "max_length": 1, "n_accuracy": 0, "depth": 0, "micro_batch_size": 1}
+        least = {"epochs": 1, "steps": 1, "max_length": 1, "n_accuracy": 0, "depth": 0}
         problems = [
             f"{flag_of(name)} must be at least {lowest}, found {value}"
             for name, lowest in least.items()
@@ -65,14 +66,16 @@ class GuidedRequest:
                 f"--depth {self.depth} names what to train, and --objective {self.objective.kind} would choose it: "
                 "leave one of them out"
             )
+        sizes = self.options.batch_size or TrainingSetup.batch_size, self.options.micro_batch_size
+        if (wrong := micro_batch_problem(*sizes)) is not None:
+            problems.append(f"{flag_of('micro_batch_size')} {wrong}")
         if problems:
             raise InputError("; ".join(problems) + ".")
 
     def settings(self) -> dict[str, Any]:
         """What must be equal for a guided finetune to resume."""
         options = {name: getattr(self.options, name) for name in TrainingOptions.__dataclass_fields__}
-        if options["batches"] is None:
-            del options["batches"]  # came since
+        options = {name: value for name, value in options.items() if name not in _CAME_SINCE or value is not None}
         settings = {
             "model": self.model.source,
             "revision": self.model.revision,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from semfreeze_core.cost.setup import options_applied, setup_from_options
 from semfreeze_core.device import choose_device, release_unused_memory, trained_precision
-from semfreeze_core.errors import DataError, InputError
+from semfreeze_core.errors import DataError
 from semfreeze_core.finetune.arm.settings import refuse_untrainable
 from semfreeze_core.finetune.model.task_data import TaskData, read_task_data
 from semfreeze_core.gains.task_checks import check_task
@@ -63,8 +63,6 @@ def prepare_task(request: GuidedRequest, decision: Path, progress: Progress) -> 
         progress(ProgressEvent("Holding out", message=f"{n:,} of {total:,} rows are held out for evaluation."))
     run = _analysis(request, train, decision, progress)
     setup = _setup(request, run)
-    if (micro := request.micro_batch_size) is not None and setup.batch_size % micro:
-        raise InputError(f"--micro-batch-size {micro} does not divide the batch size of {setup.batch_size}.")
     data = read_task_data(
         train,
         evaluation,

@@ -1,5 +1,6 @@
 """The whole training of what was chosen."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from semfreeze_core.finetune.train.folder import CHECKPOINTS
@@ -10,17 +11,21 @@ from semfreeze_core.guided.task import GuidedTask
 from semfreeze_core.plan.document import FreezePlan
 from semfreeze_core.records.finetune_report import DECISION
 from semfreeze_core.records.race import RACE_FOLDER, Race
+from semfreeze_core.records.training import TrainingSetup
 
 
 def training_request(
     request: GuidedRequest, task: GuidedTask, plan: FreezePlan, raced: Race | None, folder: Path
 ) -> TrainRequest:
     """The whole training of what was chosen, from the race's checkpoint where there was one."""
-    rate, first, last_step, fitting = None, None, None, None
+    rate, first, last_step, sizes = None, None, None, [plan.cost.setup.examples_per_pass]
+    if request.options.micro_batch_size is not None:
+        sizes = [request.options.micro_batch_size]
     if raced is not None:
         winner = next(variant for variant in raced.variants if variant.name == raced.chosen)
         rate = winner.learning_rate
         fitting = fitting_micro_batch(folder / DECISION / RACE_FOLDER, raced.chosen)
+        sizes += [] if fitting is None else [fitting]
         checkpoint = winning_checkpoint(folder / DECISION / RACE_FOLDER, raced.chosen)
         first = FirstSteps(checkpoint or folder / CHECKPOINTS / f"checkpoint-{raced.steps}", raced.steps)
         limit = request.objective.limit
@@ -30,17 +35,20 @@ def training_request(
     return TrainRequest(
         plan=plan,
         data=task.train,
-        setup=plan.cost.setup,
+        setup=_in_passes_of(plan.cost.setup, min(sizes)),
         evaluation=task.evaluation,
         mapping=request.mapping,
         add_eos=request.add_eos,
         epochs=request.epochs,
         steps=request.steps,
         last_step=last_step,
-        micro_batch_size=request.micro_batch_size or fitting,
         learning_rate=rate,
         n_accuracy=request.n_accuracy,
         model=request.model,
         keep_best=True,
         first_steps=first,
     )
+
+
+def _in_passes_of(setup: TrainingSetup, examples: int) -> TrainingSetup:
+    return setup if examples == setup.examples_per_pass else replace(setup, micro_batch_size=examples)

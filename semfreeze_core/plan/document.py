@@ -19,7 +19,7 @@ from semfreeze_core.records.model import ModelIdentity, ParameterNames
 from semfreeze_core.records.pilots import Measurement
 from semfreeze_core.records.provenance import Document, Provenance
 from semfreeze_core.records.race import Race
-from semfreeze_core.records.training import DepthSwitch, TrainableParts, TrainingSetup
+from semfreeze_core.records.training import DepthSwitch, TrainableParts, TrainingSetup, without_unset
 from semfreeze_core.storage import digest, source_beside, source_from
 
 PLAN_SCHEMA_VERSION = 3
@@ -258,8 +258,8 @@ def plan_digests(plan: FreezePlan) -> tuple[str, ...]:
         if document["evidence"]["race"] is None:
             del document["evidence"]["race"]
         for cost in (document["cost"], document["cost"].get("alternative") or {}):
-            if cost.get("setup", {}).get("batches") == TrainingSetup.batches:
-                del cost["setup"]["batches"]
+            if "setup" in cost:
+                cost["setup"] = without_unset(cost["setup"])
     return digest(content), digest(whole)
 
 

@@ -113,8 +113,8 @@ def decide_by_budget(curve: GainCurve, costs: Sequence[DepthCost], budget: Budge
         nearest = min(costs[: cap + 1], key=lambda p: ((p.bytes.total or 0) if budget.memory_bytes else 0, p.flop))
         raise PlanError(
             f"No freeze depth up to {cap} fits within {budget.summary}. Depth {nearest.freeze_depth} comes closest and "
-            f"needs {format_cost(nearest)}. Reduce batch size or sequence length, or use lower precision or a lighter "
-            "optimizer."
+            f"needs {format_cost(nearest)}. Use fewer examples at a time (--micro-batch-size), shorter examples, lower "
+            "precision or a lighter optimizer."
         )
     parameters: dict[str, Any] = {
         "cap": cap,

@@ -15,11 +15,13 @@ class Option:
         help: one sentence.
         flags: of the command line; empty takes the field's name.
         metavar: what stands for the value in help texts, or None.
+        unset: what happens without it, where the default of TrainingSetup does not say so.
     """
 
     help: str
     flags: tuple[str, ...] = ()
     metavar: str | None = None
+    unset: str | None = None
 
 
 # Where the flag is not called as the field is.
@@ -46,6 +48,14 @@ class TrainingOptions:
     """
 
     batch_size: Annotated[int | None, Option("Examples per training step.")] = None
+    micro_batch_size: Annotated[
+        int | None,
+        Option(
+            "Examples that go through the model at a time. Fewer take less memory; their gradients add up, so that the "
+            "result is the same.",
+            unset="the whole batch",
+        ),
+    ] = None
     precision: Annotated[
         str | None,
         Option(

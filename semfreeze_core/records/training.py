@@ -1,6 +1,7 @@
 """What is trained, and how: the vocabulary that costs, plans, freezing and exporters share."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import isqrt
 from typing import Any, Literal
 
 from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, LOOK_STEPS, PRECISION, SEQUENCE_LENGTH, TRAIN_EXAMPLES
@@ -137,6 +138,8 @@ class TrainingSetup:
 
     Attributes:
         batch_size: examples per step.
+        micro_batch_size: examples that go through the model at once; a step's gradients add up over its passes. None
+            takes the whole batch.
         sequence_length: tokens of the longest example; an estimate takes every example to be that long, padding
             included, a finetune truncates longer ones.
         supervised_fraction: share of tokens with a loss, in (0, 1]; matters only to a loss of
@@ -173,6 +176,7 @@ class TrainingSetup:
     lora: LoraSetup | None = None
     checkpointing: Checkpointing = "none"
     batches: Batches = "random"
+    micro_batch_size: int | None = None
 
     def __post_init__(self) -> None:
         problems = [
@@ -180,10 +184,30 @@ class TrainingSetup:
             for name in ("batch_size", "sequence_length", "train_examples", "steps")
             if getattr(self, name) < 1
         ]
+        if not problems and (wrong := micro_batch_problem(self.batch_size, self.micro_batch_size)) is not None:
+            problems.append(f"micro_batch_size {wrong}")
         if not 0 < self.supervised_fraction <= 1:
             problems.append(f"supervised_fraction must be in (0, 1], found {self.supervised_fraction}")
         if problems:
             raise ValueError("; ".join(problems))
+
+    @property
+    def examples_per_pass(self) -> int:
+        """Examples that go through the model at once."""
+        return self.micro_batch_size or self.batch_size
+
+    @property
+    def passes_per_step(self) -> int:
+        """Forward and backward passes whose gradients one step adds up."""
+        return self.batch_size // self.examples_per_pass
+
+    def of_pass(self, examples: int | None = None) -> "TrainingSetup":
+        """The setup with the examples of one pass as its batch.
+
+        Args:
+            examples: of the pass; None takes as many as its own passes have.
+        """
+        return replace(self, batch_size=examples or self.examples_per_pass, micro_batch_size=None)
 
     @property
     def tokens_per_step(self) -> int:
@@ -202,7 +226,42 @@ class TrainingSetup:
 
     def document(self) -> dict[str, Any]:
         """Its fields as digests and settings of finetunes keep them: without those that came later and are unset."""
-        document = asdict(self)
-        if self.batches == "random":
-            del document["batches"]
-        return document
+        return without_unset(asdict(self))
+
+
+# Fields that came after setups were first written, and what they are where nobody sets them.
+_CAME_LATER: dict[str, Any] = {"batches": TrainingSetup.batches, "micro_batch_size": TrainingSetup.micro_batch_size}
+
+
+def without_unset(setup: dict[str, Any]) -> dict[str, Any]:
+    """A written setup without the fields that came later and are unset, as it was written before."""
+    return {name: value for name, value in setup.items() if name not in _CAME_LATER or value != _CAME_LATER[name]}
+
+
+def micro_batch_problem(batch_size: int, micro_batch_size: int | None) -> str | None:
+    """What is wrong with a micro-batch size, as the rest of a sentence that begins with its name; None where it fits.
+
+    Args:
+        batch_size: examples per step.
+        micro_batch_size: examples that go through the model at once; None is the whole batch.
+    """
+    if micro_batch_size is None:
+        return None
+    if not 1 <= micro_batch_size <= batch_size:
+        return f"must be in 1..{batch_size} (the batch size), found {micro_batch_size}"
+    if batch_size % micro_batch_size:
+        smaller = largest_divisor(batch_size, micro_batch_size)
+        return f"must divide the batch size of {batch_size}, found {micro_batch_size}: try {smaller}"
+    return None
+
+
+def largest_divisor(batch_size: int, limit: int) -> int:
+    """The largest number up to a limit that divides a batch; 0 where the limit is below 1."""
+    pairs = ((n, batch_size // n) for n in range(1, isqrt(batch_size) + 1) if batch_size % n == 0)
+    return max((size for pair in pairs for size in pair if size <= limit), default=0)
+
+
+def micro_batch_sizes(batch_size: int) -> tuple[int, ...]:
+    """Micro-batch sizes that a batch can be divided into by itself: all of it, then powers of two, largest first."""
+    powers = (1 << n for n in reversed(range(batch_size.bit_length())))
+    return (batch_size, *(size for size in powers if size < batch_size and batch_size % size == 0))

@@ -46,7 +46,7 @@ BY_LENGTH = "batches of like length"
 def setup_line(setup: TrainingSetup) -> str:
     """A training setup in one line; defaults that are off are left out."""
     parts = [
-        f"batch size {setup.batch_size}",
+        f"batch size {setup.batch_size}{at_a_time(setup)}",
         f"{setup.sequence_length:,} tokens per example",
         f"{setup.steps:,} steps",
         setup.optimizer,
@@ -65,6 +65,11 @@ def setup_line(setup: TrainingSetup) -> str:
     if setup.batches == "by-length":
         parts.append(BY_LENGTH)
     return ", ".join(parts)
+
+
+def at_a_time(setup: TrainingSetup) -> str:
+    """Behind the size of a batch, how many of its examples go through the model at once; empty where all do."""
+    return f" ({setup.micro_batch_size} at a time)" if setup.passes_per_step > 1 else ""
 
 
 def cost_sentence(cost: RelativeCost) -> str:
@@ -260,7 +265,9 @@ def fit_sentence(saving: Saving | None, what: str) -> str:
         what: does not fit, as the subject of the sentence: "Full finetuning".
     """
     if saving is None:
-        return f"{what} does not fit with any change of the setup that we know of; a smaller --batch-size needs less."
+        return (
+            f"{what} does not fit with any change of the setup that we know of; a shorter --sequence-length needs less."
+        )
     return f"{what} fits with {_flags(saving)}{_price(saving)}."
 
 
@@ -320,7 +327,7 @@ def no_fit(gpu: Gpu, total_bytes: int, least_depth: int | None, presets: Mapping
     named = " or ".join(f"{name} ({gib(size)})" for name, size in presets.items())
     fits = f" At this depth, the training setup {named} fits." if presets else ""
     deeper = "" if least_depth is None else f" As it is, it fits from freeze depth {least_depth} on."
-    return f"{needs} No milder change of the setup makes it fit.{fits}{deeper} A smaller batch needs less."
+    return f"{needs} No milder change of the setup makes it fit.{fits}{deeper} Shorter examples need less."
 
 
 def _changes_text(saving: Saving) -> str:
@@ -332,6 +339,8 @@ def _changes_text(saving: Saving) -> str:
                 changes.append(LOGITS[value])  # type: ignore[index]  # a kind of loss
             case "prefix_cache":
                 changes.append("a prefix cache")
+            case "micro_batch_size":
+                changes.append(f"{value} example{'' if value == 1 else 's'} at a time")
             case "checkpointing":
                 changes.append(f"{value} checkpointing")
             case _:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from semfreeze_core.records.defaults import LOOK_STEPS, MARGIN, RACE_CONFIDENCE, RACE_STEPS, RACE_WINS, RATE_TRIALS
 from semfreeze_core.records.looks import Look
+from semfreeze_core.wording.costs import at_a_time
 from semfreeze_core.wording.numbers import MISSING, counted, duration, flops, gib, nats, number, percent
 from semfreeze_core.wording.rates import learning_rate, trial_line
 from semfreeze_core.wording.tables import Column, Table, table
@@ -221,11 +222,26 @@ def plan_cost_line(plan: FreezePlan) -> str:
     return cost_line((planned.flop, planned.flop), planned.bytes.total)
 
 
+def micro_batch_reason(setup: TrainingSetup, whole_bytes: int | None, limit_bytes: float | None) -> str:
+    """Why not all examples of a step go through the model at once where memory is limited.
+
+    Args:
+        setup: with the micro-batches that fit.
+        whole_bytes: device memory with the whole batch at once.
+        limit_bytes: of the objective.
+    """
+    return (
+        f"Micro-batches: the {setup.batch_size} examples of a step go through the model {setup.examples_per_pass} at a "
+        f"time. All at once would take {gib(whole_bytes)}, more than the limit of {gib(limit_bytes)}. The result is "
+        "the same."
+    )
+
+
 def examples_line(n_train: int, n_eval: int, steps: int, setup: TrainingSetup) -> str:
     """What a finetune trains on, and for how long."""
     return (
-        f"Finetune: {counted(steps, 'step')} of {setup.batch_size} examples on {n_train:,} training examples, "
-        f"evaluated on {n_eval:,}. The checkpoint with the lowest eval loss is kept."
+        f"Finetune: {counted(steps, 'step')} of {setup.batch_size} examples{at_a_time(setup)} on {n_train:,} training "
+        f"examples, evaluated on {n_eval:,}. The checkpoint with the lowest eval loss is kept."
     )
 
 

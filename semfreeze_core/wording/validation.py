@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from semfreeze_core.records.defaults import MIN_SEEDS
+from semfreeze_core.wording.costs import at_a_time
 from semfreeze_core.wording.numbers import (
     CI,
     MISSING,
@@ -233,7 +234,7 @@ def finetune_conditions(settings: ValidationSettings, n_eval: int, train: str, e
     sets = f"{settings.n_train:,} training examples of {train}, {n_eval:,} eval examples"
     sets += f" of {evaluation}" if evaluation else ""
     return (
-        f"{sets}; {settings.steps} steps of {counted(settings.batch_size, 'example')}, "
+        f"{sets}; {settings.steps} steps of {counted(settings.batch_size, 'example')}{at_a_time(settings.setup)}, "
         f"{counted(len(settings.seeds), 'seed')}."
     )
 

@@ -10,6 +10,7 @@ SET = {
     "depth": ["12"],
     "metric": ["logit_z"],
     "batch": ["4"],
+    "micro": ["2"],
     "optimizer": ["sgd"],
     "cache": ["false"],
     "rule": ["paper"],
@@ -31,7 +32,9 @@ def asked(window):
 @pytest.mark.parametrize("reader", [{"width": 700}], indirect=True, ids=["narrow"])  # the harder: links are hidden
 def test_no_page_drops_what_another_set_and_a_click_is_one_stop(reader):
     window = reader.window
-    reader.open("decide?depth=12&metric=logit_z&batch=4&optimizer=sgd&cache=false&rule=paper&objective=memory&memory=6")
+    reader.open(
+        "decide?depth=12&metric=logit_z&batch=4&micro=2&optimizer=sgd&cache=false&rule=paper&objective=memory&memory=6"
+    )
     stops = window.evaluate("history.length")
     way = []
     for page in PAGES:

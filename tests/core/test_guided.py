@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from semfreeze_core.cost import depth_cost, parts_at_depth
 from semfreeze_core.errors import DataError, InputError, PlanError, ResourceError, RunError
 from semfreeze_core.finetune.arm import rate_search
 from semfreeze_core.finetune.arm.job import ModelSource
@@ -44,8 +45,9 @@ from semfreeze_core.records.finetune_report import DECISION, FINETUNE_REPORT
 from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.race import Objective
 from semfreeze_core.records.training import DepthSwitch
-from semfreeze_core.records.validation import ArmRun
+from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.runs.folder import read_run
+from semfreeze_core.sources.models.causal_lm import measure_empty
 from semfreeze_core.wording.numbers import percent
 from semfreeze_core.wording.race import finetune_lines, variant_text
 from tests.core.finetune.arms_here import arms_in_this_process
@@ -444,15 +446,37 @@ def planned(monkeypatch):
 
 @pytest.mark.quick_cases(0)
 def test_the_training_takes_as_many_examples_at_a_time_as_the_race_had_room_for(raced, request_for, planned, tmp_path):
+    def examples_at_a_time(micro_batch_size=None):
+        request = planned(in_pieces(request_for, micro_batch_size), tmp_path / "out")
+        assert request.plan.cost.setup.micro_batch_size is None, "the plan stays, so that the training resumes"
+        return request.how.examples_per_pass
+
     shutil.copytree(raced[0], tmp_path / "out")
-    assert planned(request_for(), tmp_path / "out").micro_batch_size is None
+    assert examples_at_a_time() == 4
     chosen = tmp_path / "out" / DECISION / "race" / "runs" / "depth-1-seed0.json"
     run = ArmRun.model_validate_json(chosen.read_text())
     chosen.write_text(run.model_copy(update={"accumulation": 2, "micro_batch_size": 2}).model_dump_json())
-    assert planned(request_for(), tmp_path / "out").micro_batch_size == 2
-    assert planned(request_for(micro_batch_size=1), tmp_path / "out").micro_batch_size == 1, "the same finetune"
-    with pytest.raises(InputError, match=r"^--micro-batch-size 3 does not divide the batch size of 4\.$"):
-        finetune(request_for(micro_batch_size=3), tmp_path / "out")
+    assert examples_at_a_time() == 2
+    assert examples_at_a_time(4) == 2, "there was no room for more"
+    assert examples_at_a_time(1) == 1, "the same finetune"
+    with pytest.raises(InputError, match=r"^--micro-batch-size must divide the batch size of 4, found 3: try 2\.$"):
+        in_pieces(request_for, 3)
+
+
+def in_pieces(request_for, micro_batch_size, **changes):
+    options = replace(request_for().options, micro_batch_size=micro_batch_size)
+    return request_for(options=options, **changes)
+
+
+@pytest.mark.quick_cases(0)
+def test_micro_batches_that_are_named_are_those_of_plan_race_and_training(request_for, planned, tmp_path):
+    request = planned(in_pieces(request_for, 2), tmp_path / "out")
+    raced = ValidationReport.model_validate_json((tmp_path / "out" / DECISION / "race" / "report.json").read_text())
+    assert {run.micro_batch_size for run in raced.runs} == {2}
+    assert raced.settings.setup.micro_batch_size == request.plan.cost.setup.micro_batch_size == 2
+    assert request.how.micro_batch_size == 2
+    settings = json.loads((tmp_path / "out" / DECISION / "settings.json").read_text())
+    assert settings["options"]["micro_batch_size"] == 2
 
 
 def estimate(likely, *costs):
@@ -561,10 +585,64 @@ def test_a_time_that_no_variant_keeps_takes_the_fastest_for_fewer_steps_from_its
 def test_a_memory_limit_leaves_out_the_variants_that_do_not_fit(finished, request_for, planned, tmp_path):
     report, *_ = finished
     limit = report.full_bytes - 1
-    request = planned(request_for(objective=Objective(kind="memory", limit=limit)), tmp_path / "out")
+    request = planned(in_pieces(request_for, 4, objective=Objective(kind="memory", limit=limit)), tmp_path / "out")
     assert [variant.freeze_depth for variant in request.plan.evidence.race.variants] == [1, 2]
     with pytest.raises(PlanError, match=r"No freeze depth up to 3 fits within"):
         finetune(request_for(objective=Objective(kind="memory", limit=10.0)), tmp_path / "less")
+
+
+def memory_of(plan, depth, micro_batch_size):
+    """Bytes of a depth in the setup of a plan, with other micro-batches."""
+    setup = replace(plan.cost.setup, micro_batch_size=micro_batch_size)
+    shape = measure_empty(ModelSource(source=plan.model.source).open())
+    return depth_cost(shape, setup, parts_at_depth(shape, depth)).bytes.total
+
+
+@pytest.mark.quick_cases(0)
+def test_micro_batches_shrink_until_the_variants_fit_into_a_memory_limit(finished, request_for, planned, tmp_path):
+    plan = parse_plan((finished[1] / "plan.json").read_text())
+    whole, limit = memory_of(plan, 0, None), memory_of(plan, 0, 2)
+    assert memory_of(plan, 0, 1) < limit < whole
+    messages = []
+    asked = request_for(objective=Objective(kind="memory", limit=limit))
+    request = planned(asked, tmp_path / "out", lambda event: messages.append(event.message))
+    assert [variant.freeze_depth for variant in request.plan.evidence.race.variants] == [0, 1, 2]
+    raced = ValidationReport.model_validate_json((tmp_path / "out" / DECISION / "race" / "report.json").read_text())
+    assert raced.settings.setup.micro_batch_size == 2
+    (said,) = [message for message in messages if message.startswith("Micro-batches: ")]
+    assert said.startswith("Micro-batches: the 4 examples of a step go through the model 2 at a time. All at once ")
+    depth, size = request.plan.freeze_depth, request.how.micro_batch_size
+    sizes = [one for one in (None, 2, 1) if memory_of(plan, depth, one) <= limit]
+    assert size == request.plan.cost.setup.micro_batch_size == sizes[0], (
+        "the largest that the chosen depth has room for"
+    )
+    assert (size is None) == (not request.plan.reasons[-1].startswith("Micro-batches: "))
+
+
+@pytest.mark.quick_cases(0)
+def test_without_a_race_micro_batches_shrink_before_more_layers_freeze(
+    evidence, finished, request_for, planned, tmp_path
+):
+    plan = parse_plan((finished[1] / "plan.json").read_text())
+
+    def within(limit, name):
+        request, messages = request_for(objective=Objective(kind="memory", limit=limit), steps=6), []
+        plan = planned(request, tmp_path / name, lambda event: messages.append(event.message)).plan
+        assert [message for message in messages if message in plan.reasons] == plan.reasons, "said before it trains"
+        return plan
+
+    unlimited = within(1e12, "unlimited")
+    depth = unlimited.freeze_depth
+    assert (depth > 0, unlimited.cost.setup.micro_batch_size) == (True, None)
+    single = within(memory_of(plan, depth, 1), "single")
+    assert (single.freeze_depth, single.cost.setup.micro_batch_size) == (depth, 1)
+    assert single.reasons[-1].startswith("Micro-batches: the 4 examples of a step go through the model 1 at a time.")
+    assert single.cost.planned.bytes.total == memory_of(plan, depth, 1)
+    deeper = within(memory_of(plan, depth, 1) - 1, "deeper")
+    assert deeper.rule == "budget"
+    assert deeper.freeze_depth > depth
+    fits = [one for one in (None, 2, 1) if memory_of(plan, deeper.freeze_depth, one) < memory_of(plan, depth, 1)]
+    assert deeper.cost.setup.micro_batch_size == fits[0]
 
 
 @pytest.mark.quick_cases(0)

@@ -99,6 +99,12 @@ def test_a_memory_limit_leaves_what_fits_or_says_that_nothing_does(run):
 
     assert within(16)[1].startswith("Race: train all layers, freeze 7, freeze 15. ")
     peak = float(re.search(r"([\d.]+) GiB", within(16)[-1])[1])
-    assert within(peak - 0.3)[1].startswith(("Race: freeze 7, freeze 15. ", "No race: "))
-    with pytest.raises(PlanError, match="No freeze depth"):
+    less = within(peak - 0.3)
+    assert less[1].startswith("Race: train all layers, freeze 7, freeze 15. ")
+    assert less[2].startswith("Micro-batches: the 8 examples of a step go through the model 4 at a time. All at once")
+    assert float(re.search(r"([\d.]+) GiB", less[-1])[1]) < peak - 0.3
+    tight = within(1.2)
+    assert tight[2].startswith("12 of 30 is the smallest freeze depth within 1.2 GiB.")
+    assert tight[-2].startswith("Micro-batches: the 8 examples of a step go through the model 1 at a time.")
+    with pytest.raises(PlanError, match=r"^No freeze depth .* This is with 1 example at a time\.$"):
         within(0.1)

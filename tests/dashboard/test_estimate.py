@@ -42,11 +42,11 @@ def test_apply_sets_the_changes_that_make_it_fit():
     app = opened("estimate", model="qwen2.5-7b", gpu="RTX 4090", freeze="21")
     assert sentence(app).endswith("It does not fit on RTX 4090 (24.0 GiB).")
     (card,) = [text for text in texts(app) if "It fits, in " in text]
-    assert "with target-token logits in chunks, non-reentrant checkpointing and adamw8bit for " in card
+    assert "with target-token logits in chunks, adamw8bit and 2 examples at a time; it changes the result" in card
     app.button[0].click().run()
     assert sentence(app).endswith("It fits on RTX 4090 (24.0 GiB).")
-    shown = {key: app.selectbox(key=key).value for key in ("loss", "checkpointing", "optimizer")}
-    assert shown == {"loss": "chunked", "checkpointing": "non-reentrant", "optimizer": "adamw8bit"}
+    shown = {key: app.selectbox(key=key).value for key in ("loss", "checkpointing", "optimizer", "micro")}
+    assert shown == {"loss": "chunked", "checkpointing": "none", "optimizer": "adamw8bit", "micro": "2"}
 
 
 def test_what_no_change_makes_fit_is_said_with_the_depth_that_does(page):

@@ -10,6 +10,7 @@ BAD = {
     "depth": "99",
     "rule": "nonsense",
     "batch": "many",
+    "micro": "3",
     "length": "-3",
     "rank": "1e9",
     "optimizer": "magic",
@@ -39,16 +40,25 @@ def test_a_link_with_values_that_no_page_can_show_is_answered_in_one_sentence(pa
     assert "run='no-such-run' (shown: example)" in notice
     assert "layer='12' (ignored)" in notice
     assert "batch='many' (shown: 8)" in notice
+    assert "micro='3' (shown: all)" in notice
 
 
 @pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("page", VIEWS)
 def test_a_link_with_values_that_can_be_shown_is_kept_without_a_word(page):
-    good = {"depth": "12", "batch": "4", "rule": "paper", "cache": "false", "by": "prompt length", "space": "3-D"}
+    good = {
+        "depth": "12",
+        "batch": "4",
+        "micro": "2",
+        "rule": "paper",
+        "cache": "false",
+        "by": "prompt length",
+        "space": "3-D",
+    }
     app = opened(page, **good)
     assert notices(app) == []
     assert app.session_state["depth"] == 12
-    assert app.session_state["batch"] == 4
+    assert (app.session_state["batch"], app.session_state["micro"]) == (4, "2")
     assert app.session_state["cache"] is False
     assert dict(app.query_params) == good
 

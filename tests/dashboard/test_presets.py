@@ -38,6 +38,18 @@ def test_a_setup_of_ones_own_is_none_of_them_and_a_click_on_the_lit_one_changes_
     assert app.selectbox(key="checkpointing").value == "non-reentrant"
 
 
+def test_examples_at_a_time_divide_the_batch_and_reach_estimate_and_plan():
+    app = opened("decide", batch="6")
+    assert app.selectbox(key="micro").options == ["all", "3", "2", "1"]
+    app.selectbox(key="micro").select("2").run()
+    assert "--batch-size 6 --micro-batch-size 2 " in plan_command(app)
+    assert any("Batch size 6 (2 at a time), " in caption.value for caption in app.caption)
+    app.number_input(key="batch").set_value(5).run()
+    assert app.selectbox(key="micro").value == "all", "2 do not divide 5"
+    assert not app.exception
+    assert "--micro-batch-size" not in plan_command(app)
+
+
 def test_a_preset_leaves_no_stock_trainer_on():
     app = opened("decide", stock="true")
     preset(app).set_value("Low memory").run()

@@ -60,7 +60,7 @@ def _annotation(name: str, hint: Any, unset: str | None) -> Any:
         return hint
     text = option.help
     if name in TrainingOptions.__dataclass_fields__:
-        text = f"{text.removesuffix('.')} (default: {unset or _shown(getattr(TrainingSetup, name))})."
+        text = f"{text.removesuffix('.')} (default: {unset or option.unset or _shown(getattr(TrainingSetup, name))})."
     return Annotated[get_args(hint)[0], typer.Option(*option.flags, help=text, metavar=option.metavar)]
 
 

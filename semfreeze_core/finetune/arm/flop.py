@@ -16,7 +16,7 @@ BatchSize = tuple[int, int, int] | tuple[int, int, int, int]
 def setup_of_batch(setup: TrainingSetup, size: BatchSize) -> TrainingSetup:
     """The setup with one batch's size."""
     rows, length, supervised = size[:3]
-    return replace(setup, batch_size=rows, sequence_length=length, supervised_fraction=supervised / (rows * length))
+    return replace(setup.of_pass(rows), sequence_length=length, supervised_fraction=supervised / (rows * length))
 
 
 def batch_flop(shape: ModelShape, setup: TrainingSetup, parts: TrainableParts, size: BatchSize) -> int:
@@ -35,7 +35,7 @@ def cache_flop(
     depth = cached_layers(parts)
     total = 0
     for example in examples:
-        one = replace(setup, batch_size=1, sequence_length=len(example.input_ids))
+        one = replace(setup.of_pass(1), sequence_length=len(example.input_ids))
         total += embedding_flop(shape, one)
         total += sum(linear_flop(layer, one) + attention_flop(layer, one) for layer in shape.layers[:depth])
     return total
@@ -44,7 +44,7 @@ def cache_flop(
 def choosing_flop(shape: ModelShape, setup: TrainingSetup, examples: Sequence[TokenizedExample]) -> int:
     """FLOPs of the pass that chooses each example's freeze depth, each at its own length, without padding."""
     return sum(
-        depths_flop(shape, replace(setup, batch_size=1, sequence_length=len(example.input_ids))) for example in examples
+        depths_flop(shape, replace(setup.of_pass(1), sequence_length=len(example.input_ids))) for example in examples
     )
 
 

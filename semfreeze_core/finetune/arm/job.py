@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 from safetensors.numpy import load_file, save
 
 from semfreeze_core.errors import PlanError
@@ -14,6 +15,7 @@ from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelIdentity
 from semfreeze_core.records.provenance import Document
+from semfreeze_core.records.rates import RateSearch
 from semfreeze_core.records.validation import ArmRun, Baseline
 from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.opening import open_checkpoint
@@ -65,7 +67,9 @@ class ArmJob(Document):
 
     `result` is written when it is done; `data` holds the examples; `cache_shared_from` is as in CacheSettings;
     `keep_checkpoint` leaves a checkpoint of the last step beside the result. `save_seconds` is the time between
-    checkpoints from which the arm goes on when its process was killed; null makes none.
+    checkpoints from which the arm goes on when its process was killed; null makes none. `notes` on what came before,
+    and the `rate_search` that chose the arm's rate, go into its result, so that a kill after that is written loses
+    neither.
     """
 
     model: ModelSource
@@ -77,6 +81,8 @@ class ArmJob(Document):
     result: Path
     keep_checkpoint: bool = False
     save_seconds: float | None = None
+    notes: list[str] = Field(default_factory=list)
+    rate_search: RateSearch | None = None
 
 
 def write_job(path: Path, job: ArmJob) -> None:

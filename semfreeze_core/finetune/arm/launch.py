@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from semfreeze_core.errors import InputError, ResourceError, SemfreezeError
 from semfreeze_core.finetune.arm.cancel import Cancel
 from semfreeze_core.finetune.arm.process import NO_ROOM, OUT_OF_MEMORY, REFUSED
 from semfreeze_core.progress import Progress, ProgressEvent
+from semfreeze_core.records.training import TrainingSetup, largest_divisor
 from semfreeze_core.temporary import remove_leftovers, scratch_parent
 
 _LOG_LINES = 15
@@ -157,16 +158,15 @@ def _last_lines(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
 
 
-def halve(batch_size: int, accumulation: int) -> int:
-    """The accumulation that halves the micro-batch.
+def halved(setup: TrainingSetup) -> TrainingSetup:
+    """The setup with micro-batches of half the size, or the next smaller one that divides the batch.
 
     Raises:
-        ResourceError: the micro-batch holds one example already.
+        ResourceError: a micro-batch holds one example already.
     """
-    micro = batch_size // accumulation
-    smaller = max((m for m in range(1, micro // 2 + 1) if batch_size % m == 0), default=0)
+    smaller = largest_divisor(setup.batch_size, setup.examples_per_pass // 2)
     if not smaller:
         raise ResourceError(
             "Memory ran out with one example at a time: use shorter examples (--max-length), a larger device, or LoRA."
         )
-    return batch_size // smaller
+    return replace(setup, micro_batch_size=smaller)

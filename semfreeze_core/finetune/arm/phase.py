@@ -147,12 +147,11 @@ def train_phase(request: ArmRequest, state: ArmState, phase: Phase, *, first: bo
             end = begun + phase.setup.steps
             state.checkpoint = training.fit_until(end, state.arm, folder, [recorder, *saving], state.checkpoint)
     steps = len(state.record.losses) - begun
-    micro = replace(setup, batch_size=settings.micro_batch_size)
     cache = network.train_cache
     tally = Tally(
         parts=phase.parts,
         setup=replace(setup, steps=max(1, steps)),
-        bytes=training_bytes(request.loaded.shape, micro, phase.parts),
+        bytes=training_bytes(request.loaded.shape, setup, phase.parts),
         peak_kind=recorder.peak_kind,
         saved_bytes=counted.saved_bytes,
         counted_flop=evaluator.phase_flop() * counted.flop // estimated_flop,

@@ -118,7 +118,7 @@ def run_job(path: Path, device: str | None = None) -> None:
             progress=_print_event,
         )
     else:
-        result = run_arm(
+        run = run_arm(
             loaded,
             job.arm,
             job.settings,
@@ -132,6 +132,8 @@ def run_job(path: Path, device: str | None = None) -> None:
             saves=None if job.save_seconds is None else TimedSaves(saves_folder(job.result), job.save_seconds),
             progress=_print_event,
         )
+        before = {"notes": [*job.notes, *run.notes], "rate_search": run.rate_search or job.rate_search}
+        result = run.model_copy(update=before)
     write_atomically(job.result, result.model_dump_json(indent=1) + "\n")
     remove_unfinished(job.result)
 

@@ -16,7 +16,6 @@ class ArmSettings:
     Attributes:
         setup: how to train; all arms are evaluated after its `steps`.
         seed: of the order of examples and of new adapters.
-        accumulation: passes per step; each takes batch_size / (accumulation * processes) examples.
         processes: that train together, each on its own part of every step.
         parts: of the data that take turns in a step, equally many examples of each; with 1 the order is that of
             one process.
@@ -36,7 +35,6 @@ class ArmSettings:
     setup: TrainingSetup
     seed: int
     warmup_steps: int
-    accumulation: int = 1
     processes: int = 1
     parts: int = 1
     compute_steps: int | None = None
@@ -51,8 +49,13 @@ class ArmSettings:
 
     @property
     def micro_batch_size(self) -> int:
-        """Examples per forward pass of a process."""
-        return self.setup.batch_size // (self.accumulation * self.processes)
+        """Examples per forward pass of a process: no more than its share of a step."""
+        return min(self.setup.examples_per_pass, self.setup.batch_size // self.processes)
+
+    @property
+    def accumulation(self) -> int:
+        """Passes per step of a process."""
+        return self.setup.batch_size // (self.micro_batch_size * self.processes)
 
     @property
     def total_steps(self) -> int:

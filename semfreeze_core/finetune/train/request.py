@@ -1,7 +1,7 @@
 """The request for a full training."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from semfreeze_core.processes import launch
 from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS, LARGEST_SEED
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.options import flag_of
-from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.records.training import TrainingSetup, largest_divisor
 from semfreeze_core.sources.data.samples import source_digest
 from semfreeze_core.storage import kept_source
 from semfreeze_core.wording.costs import setup_line
@@ -47,7 +47,6 @@ class TrainRequest:
         epochs: passes over the data, unless `steps` is given.
         steps: optimizer steps; no more examples are drawn than they use, by label where there is one.
         last_step: end after this one, with the examples and the order of a training of all steps; None makes them all.
-        micro_batch_size: examples at a time; None is all of a step, or of a process's share of it.
         learning_rate: None searches it, on the eval examples or without enough of them on the training's own batches;
             where the training is too short for that, the default of the plan's kind.
         save_steps: steps between checkpoints; None writes one when CHECKPOINT_SECONDS have passed since the last.
@@ -70,7 +69,6 @@ class TrainRequest:
     epochs: int = EPOCHS
     steps: int | None = None
     last_step: int | None = None
-    micro_batch_size: int | None = None
     learning_rate: float | None = None
     save_steps: int | None = None
     seed: int = 0
@@ -84,7 +82,7 @@ class TrainRequest:
     @property
     def micro(self) -> int:
         """Examples at a time in each process."""
-        return self.micro_batch_size or self.how.batch_size // launch().count
+        return min(self.how.examples_per_pass, self.how.batch_size // launch().count)
 
     @property
     def how(self) -> TrainingSetup:
@@ -96,7 +94,6 @@ class TrainRequest:
             "epochs": 1,
             "steps": 1,
             "last_step": 1,
-            "micro_batch_size": 1,
             "save_steps": 1,
             "n_accuracy": 0,
             "seed": 0,
@@ -110,15 +107,16 @@ class TrainRequest:
             problems.append(f"--seed must be at most {LARGEST_SEED}, found {self.seed}")
         count = launch().count
         of_process, left_over = divmod(self.how.batch_size, count)
-        micro = self.micro_batch_size
         if left_over:
             problems.append(
                 f"{count} processes cannot share a batch of {self.how.batch_size} examples equally: start as many as "
                 f"divide it (--nproc-per-node), or use --batch-size {self.how.batch_size + count - left_over}"
             )
-        elif micro is not None and micro > 0 and of_process % micro:
-            divided = "batch size" if count == 1 else f"share of each of {count} processes in a batch,"
-            problems.append(f"--micro-batch-size {micro} does not divide the {divided} of {of_process}")
+        elif of_process % self.micro:
+            problems.append(
+                f"--micro-batch-size {self.micro} must divide the share of each of {count} processes in a batch, of "
+                f"{of_process}: try {largest_divisor(of_process, self.micro)}"
+            )
         if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
             problems.append(f"--lr must be in (0, 1], found {self.learning_rate}")
         if self.keep_best and self.evaluation is None:
@@ -164,6 +162,8 @@ def setup_note(request: TrainRequest, setup: TrainingSetup) -> str:
         for name in compared
         if getattr(planned, name) != getattr(how, name)
     ]
+    if planned.examples_per_pass != how.examples_per_pass:
+        changes.append(f"{counted(planned.examples_per_pass, 'example')} at a time")
     origin = f"The plan was estimated for {', '.join(changes)}." if changes else "All as the plan was estimated."
     count, processes = launch().count, ""
     if count > 1:
@@ -176,8 +176,7 @@ def setup_note(request: TrainRequest, setup: TrainingSetup) -> str:
 def memory_advice(request: TrainRequest) -> str:
     """What happened when memory ran out in a training, and what of the ways to take less it has not taken yet."""
     setup, micro = request.how, request.micro
-    whole = setup.batch_size // launch().count
-    smaller = max((m for m in range(1, micro // 2 + 1) if whole % m == 0), default=0)
+    smaller = largest_divisor(setup.batch_size // launch().count, micro // 2)
     if smaller:
         return (
             f"Memory ran out with {micro} examples at a time. Add --micro-batch-size {smaller}: it resumes from the "
@@ -207,7 +206,7 @@ def request_settings(request: TrainRequest) -> dict[str, Any]:
         "data": request.data,
         "data_digest": source_digest(request.data),
         "mapping": vars(request.mapping),
-        "setup": request.how.document(),
+        "setup": replace(request.how, micro_batch_size=None).document(),
         "add_eos": request.add_eos,
         "epochs": request.epochs,
         "steps": request.steps,

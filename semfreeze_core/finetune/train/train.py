@@ -156,7 +156,6 @@ def _train(
         warmup_steps=max(1, min(warmup, (compared or before or steps) // 4)),
         rate_steps=compared,
         rates_on=on,
-        accumulation=setup.batch_size // (own_share().of * request.micro),
         processes=own_share().of,
         parts=from_first(lambda: saved_parts(folder, request)) or _parts(setup, arm, len(train)),
         n_accuracy=request.n_accuracy,

@@ -42,7 +42,7 @@ def search_path(prepared: Prepared, arm: Arm, settings: ArmSettings) -> Path:
             "examples": [document.n_train, document.n_eval],
             "parts": asdict(arm.parts),
             "lora": None if arm.lora is None else asdict(arm.lora),
-            "setup": replace(settings.setup, steps=1, prefix_cache=False).document(),
+            "setup": replace(settings.setup, steps=1, prefix_cache=False, micro_batch_size=None).document(),
             "steps": settings.rate_steps,
             "warmup": settings.warmup_steps,
             "rates": [arm.learning_rate, RATE_TRIALS, *RATE_GRID],

@@ -102,7 +102,7 @@ class PilotCosts:
 
     def _forward(self, n: int, length: int, depth: int) -> int:
         """Of a forward pass of n examples of a length, from a boundary on."""
-        one = replace(self.setup, batch_size=1, sequence_length=length, prefix_cache=depth > 0, checkpointing="none")
+        one = replace(self.setup.of_pass(1), sequence_length=length, prefix_cache=depth > 0, checkpointing="none")
         cached = depth > 0 and cached_layers(parts_at_depth(self.shape, depth)) > 0
         return n * _step_flop(self.shape, one, depth, cached).forward
 

@@ -21,7 +21,7 @@ from semfreeze_core.gains.task_checks import loss_variation
 from semfreeze_core.progress import Progress, ProgressEvent, silent
 from semfreeze_core.records.defaults import MARGIN, RACE_CONFIDENCE
 from semfreeze_core.records.race import RACE_RESULT, Race, RaceVariant
-from semfreeze_core.records.validation import ArmRun, Baseline, ValidationReport
+from semfreeze_core.records.validation import REPORT, ArmRun, Baseline, ValidationReport
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.race import NOT_RANKED, RaceSeconds, nothing_learned, race_reason, race_time_line
 
@@ -65,9 +65,10 @@ def winning_checkpoint(folder: Path, chosen: str) -> Path | None:
 
 
 def fitting_micro_batch(folder: Path, chosen: str) -> int | None:
-    """Examples at a time that the chosen variant found room for; None where all of a step fitted."""
+    """Examples at a time that the chosen variant found room for, where memory ran out; else None."""
     run = ArmRun.model_validate_json(_result_path(folder, chosen).read_text())
-    return run.micro_batch_size if run.accumulation > 1 else None
+    setup = ValidationReport.model_validate_json((folder / REPORT).read_text()).settings.setup
+    return run.micro_batch_size if run.micro_batch_size < setup.examples_per_pass else None
 
 
 def decide_race(request: RaceRequest, prepared: Prepared, report: ValidationReport) -> Race:

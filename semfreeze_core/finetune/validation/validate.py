@@ -17,7 +17,7 @@ from semfreeze_core.errors import InputError, ResourceError, RunError
 from semfreeze_core.finetune.arm.arms import Arm
 from semfreeze_core.finetune.arm.files import remove_all, remove_unfinished
 from semfreeze_core.finetune.arm.job import ArmJob, write_examples, write_job
-from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
+from semfreeze_core.finetune.arm.launch import OutOfMemory, halved
 from semfreeze_core.finetune.arm.progress_file import live_path
 from semfreeze_core.finetune.arm.settings import ArmSettings
 from semfreeze_core.finetune.runner.runner import Runner, open_runner
@@ -216,22 +216,21 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, runner: Runn
         arm, settings = after_search(arm, settings, _search_before(prepared, folder, arm, seed))
     search = first or (known_search(prepared, arm, settings) if searched else None)
     arm, settings = at_known_rate(arm, settings, search)
-    accumulation, notes = 1, list[str]()
+    settings, notes = replace(settings, seed=seed), list[str]()
     while True:
-        job = _job(prepared, folder, arm, replace(settings, seed=seed, accumulation=accumulation), path)
+        job = _job(prepared, folder, arm, settings, path)
+        job = job.model_copy(update={"notes": notes, "rate_search": search})
         try:
             runner.run(_write_job(folder, name, job), folder / "logs" / f"{name}.log", progress)
         except OutOfMemory as out_of_memory:
             try:
-                accumulation = halve(prepared.request.setup.batch_size, accumulation)
+                settings = replace(settings, setup=halved(settings.setup))
             except InputError as error:
                 reason = f"{out_of_memory}. {error} {RETRIED}"
                 run = failed_run(arm, prepared.settings[arm.name], seed, reason, "resources")
                 break
-            micro = prepared.request.setup.batch_size // accumulation
-            notes.append(
-                f"Memory ran out: {micro} examples at a time, {accumulation} times per step. ({out_of_memory})"
-            )
+            size, passes = settings.micro_batch_size, settings.accumulation
+            notes.append(f"Memory ran out: {size} examples at a time, {passes} times per step. ({out_of_memory})")
             progress(ProgressEvent(f"{arm.name} (seed {seed})", message=notes[-1]))
             continue
         except InputError as error:
@@ -241,11 +240,11 @@ def _run_arm(prepared: Prepared, folder: Path, arm: Arm, seed: int, runner: Runn
             run = failed_run(arm, prepared.settings[arm.name], seed, reason, cause)
             break
         run = ArmRun.model_validate_json(path.read_text())
-        run = run.model_copy(update={"notes": [*notes, *run.notes], "rate_search": run.rate_search or search})
         if run.rate_search is not None:
             remember_search(prepared, arm, settings, run.rate_search)
         break
-    write_atomically(path, run.model_dump_json(indent=1) + "\n")
+    if run.status == "failed":
+        write_atomically(path, run.model_dump_json(indent=1) + "\n")
     live_path(path).unlink(missing_ok=True)
 
 

@@ -22,7 +22,7 @@ def sample_rows(labels: Sequence[str | None], n: int | None, seed: int) -> tuple
     """
     rows = len(labels)
     wanted = rows if n is None else min(n, rows)
-    notes = [] if n is None or n <= rows else [f"{n} examples were asked for; all {rows} usable ones are taken."]
+    notes = [] if n is None or n <= rows else [f"All {rows} usable examples are taken; up to {n} could be used."]
     kinds = len(set(labels) - {None})
     if kinds == 0:
         return _plain_sample(rows, wanted, seed), notes

@@ -9,6 +9,7 @@ Options = dict[str, tuple[tuple[object, ...], str, object]]
 
 _SHARED: Options = {
     "--batch-size": ((3,), "setup.batch_size", 3),
+    "--micro-batch-size": ((2,), "setup.micro_batch_size", 2),
     "--precision": (("bf16",), "setup.precision", "bf16"),
     "--checkpointing": (("reentrant",), "setup.checkpointing", "reentrant"),
     "--prefix-cache": ((), "setup.prefix_cache", True),
@@ -81,7 +82,6 @@ TRAIN: Options = _SHARED | {
     "--eval": (("held.jsonl",), "evaluation", "held.jsonl"),
     "--epochs": ((2,), "epochs", 2),
     "--steps": ((9,), "steps", 9),
-    "--micro-batch-size": ((4,), "micro_batch_size", 4),
     "--lr": ((0.5,), "learning_rate", 0.5),
     "--save-steps": ((6,), "save_steps", 6),
     "--report-to": (("tensorboard, wandb",), "report_to", ("tensorboard", "wandb")),
@@ -95,6 +95,7 @@ TRAIN: Options = _SHARED | {
 }
 _MOVED = {
     "setup.batch_size": "request.options.batch_size",
+    "setup.micro_batch_size": "request.options.micro_batch_size",
     "setup.precision": "request.options.precision",
     "setup.checkpointing": "request.options.checkpointing",
     "setup.prefix_cache": "request.options.prefix_cache",
@@ -113,7 +114,6 @@ FINETUNE: Options = {
     "--steps": ((9,), "request.steps", 9),
     "--objective": (("time 2h",), "request.objective.limit", 7200),
     "--depth": ((3,), "request.depth", 3),
-    "--micro-batch-size": ((2,), "request.micro_batch_size", 2),
     "--eos": ((), "request.add_eos", True),
     "--no-eos": ((), "request.add_eos", False),
     "--out": (("/tmp/somewhere",), "folder", Path("/tmp/somewhere")),

@@ -9,11 +9,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from semfreeze_core.cost import training_bytes
+from semfreeze_core.cost import run_flop, step_flop, training_bytes
 from semfreeze_core.cost.activations import SAVED_BYTES, layer_bytes_per_token
 from semfreeze_core.cost.memory import autocast_copy_bytes, loading_bytes
 from semfreeze_core.errors import PlanError
-from semfreeze_core.records.training import TrainableParts, TrainingSetup
+from semfreeze_core.records.training import LoraSetup, TrainableParts, TrainingSetup
 from tests.core.cost.counted_step import prepare
 from tests.core.cost.saved_bytes import DTYPES, count_saved_bytes
 from tests.core.shapes import TIED_LAYERS, TWO_LAYERS, with_kind
@@ -46,6 +46,50 @@ def test_training_bytes_of_full_finetuning_is_sixteen_or_eight_a_parameter():
     for setup, expected in ((SETUP, 16 * 210), (BF16, 8 * 210)):
         n_bytes = training_bytes(TWO_LAYERS, setup, EVERYTHING)
         assert n_bytes.weights + n_bytes.gradients + n_bytes.optimizer == expected
+
+
+def test_micro_batches_keep_what_one_pass_keeps_and_add_the_largest_gradient_once():
+    """Of 2 x 5 tokens at once, or 5 at a time: 256 bytes a token and layer, 16 a logit; 100 elements in one matrix."""
+    whole, single = (
+        training_bytes(TWO_LAYERS, replace(SETUP, micro_batch_size=size), EVERYTHING) for size in (None, 1)
+    )
+    assert (whole.activations, single.activations) == (10 * 2 * 256, 5 * 2 * 256)
+    assert (whole.logits, single.logits) == (16 * 10 * 5, 16 * 5 * 5)
+    assert (whole.gradients, single.gradients) == (4 * 210, 4 * 210 + 4 * 100)
+    assert (whole.weights, whole.optimizer) == (single.weights, single.optimizer) == (4 * 210, 8 * 210)
+    assert training_bytes(TWO_LAYERS, replace(SETUP, micro_batch_size=2), EVERYTHING) == whole
+    top = training_bytes(TWO_LAYERS, replace(BF16, micro_batch_size=1), TOP_LAYER)
+    assert top.gradients == 2 * (58 + 4) + 2 * 50
+    adapters = replace(SETUP, micro_batch_size=1, lora=LoraSetup(3))
+    assert training_bytes(TWO_LAYERS, adapters, replace(TOP_LAYER, final_norm=False)).gradients == 4 * (
+        3 * (1 + 50) + 3 * 50
+    )
+
+
+@pytest.mark.parametrize("loss", ["materialised", "supervised-only", "chunked", "fused"])
+@pytest.mark.parametrize("checkpointing", ["none", "reentrant"])
+def test_micro_batches_take_what_a_batch_of_their_size_takes_and_the_flops_of_the_whole(loss, checkpointing):
+    setup = replace(SETUP, batch_size=8, supervised_fraction=0.5, loss=loss, checkpointing=checkpointing)
+    pieces, small = replace(setup, micro_batch_size=2), replace(setup, batch_size=2)
+    ours, theirs = (training_bytes(TWO_LAYERS, one, TOP_LAYER) for one in (pieces, small))
+    assert (ours.activations, ours.logits) == (theirs.activations, theirs.logits)
+    assert step_flop(TWO_LAYERS, pieces, TOP_LAYER) == step_flop(TWO_LAYERS, setup, TOP_LAYER)
+    assert run_flop(TWO_LAYERS, pieces, TOP_LAYER) == run_flop(TWO_LAYERS, setup, TOP_LAYER)
+    assert pieces.steps_per_epoch == setup.steps_per_epoch
+
+
+def test_a_pass_adds_its_gradients_one_tensor_at_a_time():
+    """What the estimate counts, on torch: gradients of earlier passes, and the largest tensor's new one."""
+    layers = torch.nn.Sequential(*(torch.nn.Linear(n, m, bias=False) for n, m in ((30, 200), (200, 40), (40, 1))))
+
+    def peak_of(passes):
+        layers.zero_grad(set_to_none=True)
+        with PeakOfLargeTensors(4 * 30 * 200) as memory:
+            for _ in range(passes):
+                layers(torch.ones(1, 30)).sum().backward()
+        return memory.peak
+
+    assert peak_of(3) - peak_of(1) == 4 * 200 * 40
 
 
 def test_training_bytes_counts_a_tied_head_once():
@@ -205,20 +249,34 @@ def test_training_bytes_of_activations_overstates_an_rmsnorm_that_passes_nothing
 
 
 @pytest.mark.parametrize(
-    ("family", "precision"),
-    [("llama", "float32"), ("gpt2", "bf16-autocast"), ("gpt_neox", "bf16"), ("qwen2", "bf16-autocast")],
+    ("family", "precision", "micro_batch_size"),
+    [
+        ("llama", "float32", None),
+        ("gpt2", "bf16-autocast", None),
+        ("gpt_neox", "bf16", None),
+        ("qwen2", "bf16-autocast", None),
+        ("llama", "float32", 2),
+        ("qwen2", "bf16-autocast", 2),
+    ],
 )
-def test_training_bytes_of_logits_equals_the_peak_of_the_usual_loss(family, precision, tiny_shape, random_tokens):
+def test_training_bytes_of_logits_equals_the_peak_of_the_usual_loss(
+    family, precision, micro_batch_size, tiny_shape, random_tokens
+):
     setup = TrainingSetup(
-        batch_size=2, sequence_length=32, precision=precision, loss="materialised", prefix_cache=False
-    )
+        batch_size=2 if micro_batch_size is None else 4, sequence_length=32, precision=precision, loss="materialised",
+        prefix_cache=False, micro_batch_size=micro_batch_size,
+    )  # fmt: skip
     sizes = {"d_model": 16, "n_heads": 2, "n_kv_heads": 2, "head_dim": 8, "mlp_width": 8, "vocab": 4096}
     model = build_tiny(family, n_layers=1, **sizes).to(DTYPES[precision])
     tokens = random_tokens(model, setup)
-    with PeakOfLargeTensors(at_least_bytes=2 * setup.tokens_per_step * 4096) as memory:
-        with torch.autocast("cpu", torch.bfloat16) if precision == "bf16-autocast" else nullcontext():
-            output = model(input_ids=tokens, labels=tokens, use_cache=False)
-        output.loss.backward()
+    examples = setup.examples_per_pass
+    with PeakOfLargeTensors(at_least_bytes=2 * examples * setup.sequence_length * 4096) as memory:
+        for start in range(0, setup.batch_size, examples):
+            of_pass = tokens[start : start + examples]
+            with torch.autocast("cpu", torch.bfloat16) if precision == "bf16-autocast" else nullcontext():
+                output = model(input_ids=of_pass, labels=of_pass, use_cache=False)
+            output.loss.backward()
+            del output
     assert memory.peak == training_bytes(tiny_shape(model), setup, TrainableParts((True,), True, True, True)).logits
 
 

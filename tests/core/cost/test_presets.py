@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from semfreeze_core.cost import depth_cost, find_gpu, parts_at_depth
-from semfreeze_core.cost.presets import PRESETS, offered_presets
+from semfreeze_core.cost.presets import PRESETS, fitting_presets, offered_presets
 from semfreeze_core.cost.setup import setup_from_options
 from semfreeze_core.finetune.arm.settings import refuse_untrainable
+from semfreeze_core.records.defaults import LORA_RANK
+from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.sources.models.named_shape import named_shape
 
 
@@ -38,6 +40,16 @@ def test_a_preset_that_is_longer_than_the_model_takes_is_not_offered(shape):
     assert tuple(offered_presets(shape)) == PRESETS
     short = {preset.name for preset in offered_presets(replace(shape, max_positions=1024))}
     assert short == {preset.name for preset in PRESETS if preset.options.sequence_length is None}
+
+
+def test_a_fitting_preset_keeps_the_micro_batches_that_its_batch_is_made_of(shape):
+    setup = setup_from_options(shape, None, EstimateOptions(batch_size=16))
+    parts, gpu = parts_at_depth(shape, 0), find_gpu("RTX 4090")
+    lora = f"LoRA, rank {LORA_RANK}"
+    assert set(fitting_presets(shape, setup, parts, gpu)) == {"QLoRA, 4 bits"}
+    single = fitting_presets(shape, replace(setup, micro_batch_size=1), parts, gpu)
+    assert set(single) == {lora, "QLoRA, 4 bits"}
+    fitting_presets(shape, replace(setup, micro_batch_size=16), parts, gpu)  # larger than a preset's own batch
 
 
 def test_a_gpu_that_does_not_multiply_bfloat16_is_offered_none_in_it(shape):

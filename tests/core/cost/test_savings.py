@@ -57,13 +57,29 @@ def test_the_cheapest_fit_keeps_the_result_where_it_can():
     assert best.same_result
     assert best.options == (("loss", "supervised-only"), ("prefix_cache", True))  # both save compute as well
     every = [one for one in savings(TWO_LAYERS, SETUP, HALF, A10) if one.same_result]
-    least = total(replace(SETUP, **{name: value for one in reversed(every) for name, value in one.options}))
+    changed = replace(SETUP, **{name: value for one in reversed(every) for name, value in one.options})
+    least = total(changed)
     together = cheapest_fit(TWO_LAYERS, SETUP, HALF, card(least))
     assert together.same_result
     assert together.cost.bytes.total <= least
-    below = cheapest_fit(TWO_LAYERS, SETUP, HALF, card(least - 1))
+    pieces = cheapest_fit(TWO_LAYERS, SETUP, HALF, card(least - 1))
+    assert dict(pieces.options)["micro_batch_size"] == 1
+    below = cheapest_fit(TWO_LAYERS, SETUP, HALF, card(total(replace(changed, micro_batch_size=1)) - 1))
     assert not below.same_result
     assert cheapest_fit(TWO_LAYERS, SETUP, HALF, card(1)) is None
+
+
+def test_where_it_must_fit_the_largest_micro_batches_that_do_are_proposed_at_no_compute():
+    setup = replace(SETUP, batch_size=8, loss="chunked", prefix_cache=True, checkpointing="non-reentrant")
+    sizes = {size: total(replace(setup, micro_batch_size=size)) for size in (None, 4, 2, 1)}
+    assert sizes[None] > sizes[4] > sizes[2] > sizes[1]
+    for size in (4, 2, 1):
+        fitting = cheapest_fit(TWO_LAYERS, setup, HALF, card(sizes[size]))
+        assert (fitting.options, fitting.flop_ratio, fitting.same_result) == ((("micro_batch_size", size),), 1, True)
+    named = replace(setup, micro_batch_size=2)
+    assert cheapest_fit(TWO_LAYERS, named, HALF, card(sizes[1])).options == (("micro_batch_size", 1),)
+    assert not cheapest_fit(TWO_LAYERS, setup, HALF, card(sizes[1] - 1)).same_result
+    assert all(dict(one.options).keys() != {"micro_batch_size"} for one in savings(TWO_LAYERS, setup, HALF, A10))
 
 
 def test_nothing_is_proposed_where_memory_is_unknown():

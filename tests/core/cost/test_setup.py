@@ -1,5 +1,7 @@
 """The precision of a finetune where nobody names one, and the padding of batches at random and by length."""
 
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +18,7 @@ from semfreeze_core.cost.setup import (
 )
 from semfreeze_core.errors import PlanError
 from semfreeze_core.records.options import TrainingOptions
-from semfreeze_core.records.training import TrainingSetup
+from semfreeze_core.records.training import TrainingSetup, micro_batch_sizes
 
 
 def analyzed_on(device, dtype):
@@ -90,6 +92,42 @@ def test_padded_length_by_length_lies_between_the_mean_and_random_batches():
     assert np.mean(lengths) <= by_length < 0.7 * padded_length(lengths, 8)
     assert padded_length([50] * 20, 8, "by-length") == padded_length([50] * 20, 8) == 50
     assert padded_length([10, 90], 1, "by-length") == 50
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro", "message"),
+    [
+        (None, 9, "--micro-batch-size must be in 1..8 (the batch size), found 9."),
+        (4, 8, "--micro-batch-size must be in 1..4 (the batch size), found 8."),
+        (12, 5, "--micro-batch-size must divide the batch size of 12, found 5: try 4."),
+        (None, 0, "--micro-batch-size must be in 1..1000000000000, found 0."),
+        (10**12, 10**12 - 1, "must divide the batch size of 1000000000000, found 999999999999: try 500000000000."),
+    ],
+)
+def test_a_micro_batch_size_that_makes_up_no_batch_is_refused(batch, micro, message):
+    with pytest.raises(PlanError, match=re.escape(message)):
+        options_applied(TrainingSetup(batch_size=8), TrainingOptions(batch_size=batch, micro_batch_size=micro))
+
+
+def test_a_batch_that_a_plans_micro_batches_do_not_make_up_is_refused_and_another_size_helps():
+    planned = TrainingSetup(batch_size=8, micro_batch_size=4)
+    with pytest.raises(PlanError, match=r"^--micro-batch-size must divide the batch size of 6, found 4: try 3\.$"):
+        options_applied(planned, TrainingOptions(batch_size=6))
+    assert options_applied(planned, TrainingOptions(batch_size=6, micro_batch_size=3)).passes_per_step == 2
+    with pytest.raises(ValueError, match="micro_batch_size must divide the batch size of 6, found 4: try 3"):
+        replace(planned, batch_size=6)
+
+
+@pytest.mark.parametrize(
+    ("batch", "sizes"), [(8, (8, 4, 2, 1)), (6, (6, 2, 1)), (12, (12, 4, 2, 1)), (5, (5, 1)), (1, (1,))]
+)
+def test_micro_batches_halve_down_to_one_example(batch, sizes):
+    assert micro_batch_sizes(batch) == sizes
+
+
+def test_a_setup_is_written_as_before_where_its_micro_batches_are_the_whole_batch():
+    assert "micro_batch_size" not in TrainingSetup().document()
+    assert TrainingSetup(micro_batch_size=2).document()["micro_batch_size"] == 2
 
 
 def test_option_problems_name_an_unknown_kind_of_batches():

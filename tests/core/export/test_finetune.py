@@ -51,6 +51,44 @@ def test_finetune_is_told_in_the_trainers_words(tiny, target):
     assert (float(schedule["arguments"][0]), int(schedule["warmup"])) == (rate, 5)
 
 
+# By target: the examples of a pass on a device, and the passes of a step.
+_PASSES = {
+    "axolotl": ("micro_batch_size", "gradient_accumulation_steps"),
+    "mlx-lm": ("batch_size", "grad_accumulation_steps"),
+    "nemo-automodel": ("local_batch_size", "global_batch_size"),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_micro_batches_make_up_the_plans_batch(tiny, target):
+    def written(**setup):
+        plan = plan_for(tiny, target, steps=100, **setup)
+        exported = export_plan(plan, target)
+        if target == "ms-swift":
+            flags = exported_flags(plan)
+        elif exported.filename.endswith(".yaml"):
+            flags = yaml.safe_load(exported.text)
+            flags |= flags.get("training", {}) | flags.get("step_scheduler", {})
+        else:
+            flags = call_arguments(exported.text, "SFTConfig" if target in ("trl", "unsloth") else "TrainingArguments")
+        return flags, exported.notes
+
+    size, passes = _PASSES.get(target, ("per_device_train_batch_size", "gradient_accumulation_steps"))
+    flags, notes = written(batch_size=8, micro_batch_size=2)
+    assert int(flags[size]) == 2
+    assert int(flags[passes]) == (8 if target == "nemo-automodel" else 4)
+    assert int(flags["iters" if target == "mlx-lm" else "max_steps"]) == (400 if target == "mlx-lm" else 100)
+    if target in ("axolotl", "llama-factory", "ms-swift", "oumi"):
+        assert any("divide gradient_accumulation_steps by their number" in note for note in notes)
+    if target == "nemo-automodel":
+        assert any("On several GPUs the batch stays" in note for note in notes)
+    for whole in ({"batch_size": 8}, {"batch_size": 8, "micro_batch_size": 8}):
+        flags, notes = written(**whole)
+        assert int(flags[size]) == 8
+        assert int(flags.get(passes, 1)) == (8 if target == "nemo-automodel" else 1)
+        assert not any("at a time" in note or "iterations" in note or "micro-batch" in note for note in notes)
+
+
 def test_learning_rates_are_those_of_semfreeze_train():
     assert DEFAULT_RATES["frozen"] == LEARNING_RATES["frozen"]
     assert DEFAULT_RATES["lora"] == LEARNING_RATES["lora"]

@@ -295,5 +295,5 @@ def test_parse_plan_reads_a_plan_that_version_0_1_0_wrote() -> None:
     written["evidence"] |= {"badge": None, "race": None}
     written["switch"] = written["cost"]["phases"] = written["cost"]["looks"] = None
     written["parameter_names"] = written["model_path"] = None
-    written["cost"]["setup"]["batches"] = "random"
+    written["cost"]["setup"] |= {"batches": "random", "micro_batch_size": None}
     assert json.loads(plan.model_dump_json()) == written

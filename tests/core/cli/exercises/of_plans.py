@@ -128,6 +128,7 @@ SETUP = {
         {"lora": {"rank": 2, "targets": ["q_proj", "mlp.up_proj"]}},
     ),
     "--checkpointing": (["reentrant"], {"checkpointing": "reentrant"}),
+    "--micro-batch-size": (["2"], {"micro_batch_size": 2}),
     "--batches": (["by-length"], {"batches": "by-length"}),
     "--loss": (["supervised-only"], {"loss": "supervised-only"}),
     "--prefix-cache": ([], {"prefix_cache": True}),
@@ -160,6 +161,7 @@ DEARER = {"--stock", "--no-prefix-cache"}
 
 
 SMALLER = {"--optimizer", "--precision", "--frozen-bits", "--lora", "--checkpointing", "--loss", "--offload-prefix"}
+SMALLER |= {"--micro-batch-size"}
 LARGER = {"--stock", "--no-prefix-cache", "--keep-prefix"}
 
 

@@ -42,7 +42,8 @@ def test_a_trainer_takes_the_models_gpu_alone(two_gpus, tmp_path, name):
 
 
 def test_a_trainer_on_the_cpu_takes_no_gpu(two_gpus, tmp_path):
-    arguments = trainer_arguments(str(tmp_path), ARM, replace(SETTINGS, accumulation=2), torch.device("cpu"))
+    in_pieces = replace(SETTINGS, setup=replace(SETTINGS.setup, micro_batch_size=2))
+    arguments = trainer_arguments(str(tmp_path), ARM, in_pieces, torch.device("cpu"))
     assert arguments.device == PartialState().device == torch.device("cpu")
     assert (arguments.n_gpu, arguments.train_batch_size) == (0, 2)
     assert two_gpus == []

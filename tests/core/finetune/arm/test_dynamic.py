@@ -113,7 +113,7 @@ def test_of_equal_depths_it_is_that_depths_arm(folder, prefix_cache):
 
 
 def test_accumulated_batches_of_a_step_freeze_alike(folder, plain, batches):
-    run, _ = trained(folder, settings=replace(SETTINGS, accumulation=2))
+    run, _ = trained(folder, settings=replace(SETTINGS, setup=replace(SETTINGS.setup, micro_batch_size=2)))
     assert [len(batch) for batch in batches[:11]] == [2] * 11
     assert run.train_losses == pytest.approx(plain()[0].train_losses, abs=1e-6)
 

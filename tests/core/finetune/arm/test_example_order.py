@@ -33,7 +33,9 @@ def steps_of(by_process, settings):
 @pytest.mark.parametrize("processes", [1, 2, 4])
 @pytest.mark.parametrize("n_examples", [4, 8, 17, 18, 24, 31])
 def test_every_epoch_meets_every_example_once(n_examples, processes, parts, accumulation):
-    settings = replace(SETTINGS, processes=processes, parts=parts, accumulation=accumulation)
+    in_pieces = replace(SETTINGS.setup, micro_batch_size=8 // (processes * accumulation))
+    settings = replace(SETTINGS, setup=in_pieces, processes=processes, parts=parts)
+    assert settings.accumulation == accumulation
     order = ExampleOrder([9] * n_examples, settings)
     epochs = []
     for epoch in range(2):
@@ -49,7 +51,7 @@ def test_every_epoch_meets_every_example_once(n_examples, processes, parts, accu
             examples_of = [{i if i >= 0 else -1 - i for b in batches for i in b} for batches in by_process]
             assert all(i % parts == part for part, indices in enumerate(examples_of) for i in indices)
         # whoever trains, and in whatever pieces, a step is the same
-        alone = replace(settings, processes=1, accumulation=1)
+        alone = replace(settings, setup=SETTINGS.setup, processes=1)
         one = ExampleOrder([9] * n_examples, alone)
         one.set_epoch(epoch)
         assert epochs[-1] == steps_of(dealt(one, alone), alone)

@@ -22,9 +22,14 @@ SETTINGS = ArmSettings(TrainingSetup(batch_size=4, steps=4), seed=0, warmup_step
 RATES = {"full": 3e-3, "frozen": 3e-3, "lora": 1e-2}
 
 
-def changed(*, steps=4, prefix_cache=True, checkpointing="none", loss="supervised-only", **changes):
+def changed(
+    *, steps=4, prefix_cache=True, checkpointing="none", loss="supervised-only", micro_batch_size=None, **changes
+):
     """The settings with another setup, and other changes."""
-    setup = replace(SETTINGS.setup, steps=steps, prefix_cache=prefix_cache, checkpointing=checkpointing, loss=loss)
+    setup = replace(
+        SETTINGS.setup, steps=steps, prefix_cache=prefix_cache, checkpointing=checkpointing, loss=loss,
+        micro_batch_size=micro_batch_size,
+    )  # fmt: skip
     return replace(SETTINGS, setup=setup, **changes)
 
 
@@ -161,11 +166,17 @@ def test_run_arm_caches_the_examples_that_its_steps_meet_alone(folder, batches):
     assert cached.flop.counted == pytest.approx(uncached.flop.counted, rel=0.3)
 
 
-def test_run_arm_in_smaller_pieces_is_the_same_training(folder, plain):
+@pytest.mark.parametrize("micro_batch_size", [1, 2])
+def test_run_arm_in_smaller_pieces_is_the_same_training(folder, plain, micro_batch_size):
     whole = plain("planned")
-    pieces, _, _ = trained(folder, "planned", replace(SETTINGS, accumulation=2))
-    assert pieces.micro_batch_size == 2
+    pieces, _, _ = trained(folder, "planned", changed(micro_batch_size=micro_batch_size))
+    assert (pieces.micro_batch_size, pieces.accumulation) == (micro_batch_size, 4 // micro_batch_size)
+    assert (whole.micro_batch_size, whole.accumulation) == (4, 1)
     assert np.allclose(whole.train_losses, pieces.train_losses, atol=1e-5)
+    assert np.allclose(whole.points[-1].item_losses, pieces.points[-1].item_losses, atol=1e-4)
+    assert pieces.peak_bytes.saved_tensors < 0.6 * whole.peak_bytes.saved_tensors
+    predicted = pieces.peak_bytes.saved_tensors_predicted, whole.peak_bytes.saved_tensors_predicted
+    assert predicted[0] < 0.6 * predicted[1]
 
 
 def test_run_arm_repeats_with_its_seed(folder, plain):

@@ -23,7 +23,9 @@ def test_both_marks_may_fall_on_one_step():
 
 
 def test_micro_batches_make_up_a_batch():
-    assert replace(SETTINGS, accumulation=4).micro_batch_size == 2
+    assert (SETTINGS.micro_batch_size, SETTINGS.accumulation) == (8, 1)
+    settings = replace(SETTINGS, setup=replace(SETTINGS.setup, micro_batch_size=2))
+    assert (settings.micro_batch_size, settings.accumulation) == (2, 4)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +48,15 @@ def test_eight_bit_adamw_needs_its_package(monkeypatch):
 
 
 def test_a_process_trains_its_share_of_the_batch():
-    assert replace(SETTINGS, processes=2).micro_batch_size == 4
-    assert replace(SETTINGS, processes=2, accumulation=2).micro_batch_size == 2
+    def at_a_time(micro_batch_size, processes):
+        settings = replace(
+            SETTINGS, setup=replace(SETTINGS.setup, micro_batch_size=micro_batch_size), processes=processes
+        )
+        return settings.micro_batch_size, settings.accumulation
+
+    assert at_a_time(None, 2) == (4, 1)
+    assert at_a_time(2, 2) == (2, 2)
+    assert at_a_time(4, 4) == (2, 1), "no more than its share"
 
 
 def test_a_search_that_ends_with_the_training_leaves_its_last_mark():

@@ -222,7 +222,7 @@ HALVING = """
 import json, os, sys
 if "semfreeze_core.finetune.arm.process" in sys.orig_argv:
     job = json.load(open(sys.orig_argv[-1]))
-    if job["arm"] is not None and job["settings"]["accumulation"] < 2:
+    if job["arm"] is not None and job["settings"]["setup"]["micro_batch_size"] is None:
         with open(os.environ["BEGUN"], "a") as begun:
             begun.write("1")
         print(json.dumps({"reason": "none left"}), flush=True)

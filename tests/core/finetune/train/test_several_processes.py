@@ -63,7 +63,9 @@ def asked(workspace, *, lora=None, frozen_bits=None, depth=2, switch=None, eval=
     model = workspace / ("wide" if sizes else "model")
     plan, _ = make_tiny_plan(model, depth, lora=lora, frozen_bits=frozen_bits, switch=switch, **sizes)
     named = {
-        name: changes.pop(name) for name in ("prefix_cache", "checkpointing", "loss", "batch_size") if name in changes
+        name: changes.pop(name)
+        for name in ("prefix_cache", "checkpointing", "loss", "batch_size", "micro_batch_size")
+        if name in changes
     }
     base = TrainRequest(
         plan,
@@ -332,8 +334,9 @@ def test_batches_that_processes_cannot_share_are_refused(workspace, monkeypatch)
     as_second_of_two(monkeypatch)
     with pytest.raises(InputError, match=r"2 processes cannot share a batch of 5 examples equally.* --batch-size 6"):
         asked(workspace, batch_size=5)
-    with pytest.raises(InputError, match="does not divide the share of each of 2 processes in a batch, of 2"):
-        asked(workspace, micro_batch_size=4)
+    assert asked(workspace, micro_batch_size=4).micro == 2, "no more than its share"
+    with pytest.raises(InputError, match="4 must divide the share of each of 2 processes in a batch, of 6: try 3"):
+        asked(workspace, batch_size=12, micro_batch_size=4)
     assert "Memory ran out with 2 examples at a time. Add --micro-batch-size 1" in memory_advice(asked(workspace))
 
 

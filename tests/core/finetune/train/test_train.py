@@ -54,9 +54,8 @@ def asked(workspace, *, lora=None, frozen_bits=None, **changes):
     # rows of whole blocks, which a CPU reads rightly in 4 bits
     sizes = {"d_model": 64, "head_dim": 16, "mlp_width": 64} if frozen_bits else {}
     plan, _ = make_tiny_plan(workspace / ("wide" if sizes else "model"), lora=lora, frozen_bits=frozen_bits, **sizes)
-    named = {
-        name: changes.pop(name) for name in ("batch_size", "precision", "prefix_cache", "batches") if name in changes
-    }
+    of_setup = ("batch_size", "micro_batch_size", "precision", "prefix_cache", "batches")
+    named = {name: changes.pop(name) for name in of_setup if name in changes}
     setup = replace(plan.cost.setup, sequence_length=2048, **{"batch_size": 4, **named})
     base = TrainRequest(plan, str(workspace / "train.jsonl"), setup, steps=6, learning_rate=3e-3, save_steps=2)
     return replace(base, **changes)
@@ -238,7 +237,7 @@ def test_a_training_that_version_0_1_0_began_resumes_by_the_name_of_its_data(wor
         "cost": {"alternative", "phases", "looks"},
     }
     whole = request.plan.model_dump(mode="json", exclude=since)
-    del whole["cost"]["setup"]["batches"]
+    del whole["cost"]["setup"]["batches"], whole["cost"]["setup"]["micro_batch_size"]
     old |= {"plan": digest(whole), "digest": "0" * 64}
     assert different_settings(old, request) == []
     assert different_settings(old, replace(request, data="elsewhere.jsonl")) == ["data"]
@@ -394,8 +393,6 @@ def test_train_plan_refuses_what_cannot_be(workspace, tmp_path):
     plan, _ = make_tiny_plan(workspace / "model")
     with pytest.raises(PlanError, match="its weights differ"):
         train_plan(asked(workspace, plan=plan.model_copy(update={"model": other})), tmp_path / "out")
-    with pytest.raises(InputError, match="--micro-batch-size 3 does not divide the batch size of 4"):
-        asked(workspace, micro_batch_size=3)
     with pytest.raises(InputError, match=r"^--accuracy-examples must be at least 0, found -1; --seed must"):
         asked(workspace, n_accuracy=-1, seed=-2)
     with pytest.raises(InputError, match=r"^--lr must be in \(0, 1\], found 2"):
@@ -403,9 +400,9 @@ def test_train_plan_refuses_what_cannot_be(workspace, tmp_path):
 
 
 def test_memory_advice_names_what_was_not_tried(workspace):
-    def advice(micro_batch_size=None, **setup):
+    def advice(**setup):
         request = asked(workspace)
-        return memory_advice(replace(request, setup=replace(request.how, **setup), micro_batch_size=micro_batch_size))
+        return memory_advice(replace(request, setup=replace(request.how, **setup)))
 
     assert advice(batch_size=6).startswith("Memory ran out with 6 examples at a time. Add --micro-batch-size 3: it")
     assert "Add --micro-batch-size 1:" in advice(micro_batch_size=3, batch_size=6)
@@ -414,7 +411,9 @@ def test_memory_advice_names_what_was_not_tried(workspace):
         "Memory ran out with one example at a time. Take less with --max-length below 2048, "
         "--checkpointing non-reentrant, --loss chunked, --optimizer adamw8bit, --precision bf16-autocast, or a plan"
     )
-    tried = advice(1, checkpointing="non-reentrant", optimizer="sgd", precision="bf16", loss="materialised")
+    tried = advice(
+        micro_batch_size=1, checkpointing="non-reentrant", optimizer="sgd", precision="bf16", loss="materialised"
+    )
     assert "with --max-length below 2048, --loss chunked, or a plan" in tried
 
 

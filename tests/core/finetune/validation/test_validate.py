@@ -20,13 +20,14 @@ from semfreeze_core.errors import InputError, ModelError, PlanError, ResourceErr
 from semfreeze_core.finetune.arm.cancel import Cancel
 from semfreeze_core.finetune.arm.evaluate import EVALUATING
 from semfreeze_core.finetune.arm.job import ModelSource, read_job, read_result
-from semfreeze_core.finetune.arm.launch import OutOfMemory, halve
+from semfreeze_core.finetune.arm.launch import OutOfMemory, halved
 from semfreeze_core.finetune.arm.process import run_job
 from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.validation import validate as validation_module
 from semfreeze_core.finetune.validation.request import prepare
 from semfreeze_core.finetune.validation.validate import validate
 from semfreeze_core.progress import ProgressEvent
+from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.records.validation import ArmRun
 from semfreeze_core.runs.reports import read_live, read_validation
 from semfreeze_core.storage import digest, write_atomically
@@ -131,7 +132,7 @@ def test_a_validation_that_version_0_1_0_began_goes_on(finished, monkeypatch):
     }
     whole = request.plan.model_dump(mode="json", exclude=came_since)
     for cost in (whole["cost"], whole["cost"]["alternative"]):
-        del cost["setup"]["batches"]
+        del cost["setup"]["batches"], cost["setup"]["micro_batch_size"]
     old["plan_digest"] = digest(whole)
     assert old["plan_digest"] != report.settings.plan_digest
     (folder / "settings.json").write_text(json.dumps(old))
@@ -278,19 +279,47 @@ def test_out_of_memory_halves_the_micro_batch_and_says_so(request_for, tmp_path,
         if document["arm"] is None:
             source = done / "runs" / "baseline.json"
         else:
-            name, accumulation = document["arm"]["name"], document["settings"]["accumulation"]
-            asked.append((name, accumulation))
-            if name == "full" and accumulation < 4:
+            name, size = document["arm"]["name"], document["settings"]["setup"]["micro_batch_size"]
+            asked.append((name, size))
+            if name == "full" and size != 1:
                 raise OutOfMemory("allocator says no")
             source = done / "runs" / f"{name}-seed0.json"
         target = tmp_path / "out" / "runs" / source.name
         target.parent.mkdir(exist_ok=True)
-        target.write_text(source.read_text())
+        result = json.loads(source.read_text())
+        target.write_text(json.dumps(result | ({"notes": document["notes"]} if document["arm"] else {})))
 
     monkeypatch.setattr(this_machine, "run_arm_process", run_arm_process)
     report = validate(request_for(), tmp_path / "out")
-    assert asked == [("planned", 1), ("full", 1), ("full", 2), ("full", 4)]  # the planned arm goes first
+    assert asked == [("planned", None), ("full", None), ("full", 2), ("full", 1)]  # the planned arm goes first
     assert "1 examples at a time, 4 times per step. (allocator says no)" in report.arms["full"].notes[1]
+
+
+def test_a_kill_after_a_result_loses_nothing_of_what_came_before_it(request_for, tmp_path, monkeypatch, finished):
+    _, _, done = finished
+
+    def run_arm_process(job, log, progress):
+        document = json.loads(job.read_text())
+        if document["arm"] is None:
+            runs = tmp_path / "out" / "runs"
+            runs.mkdir()
+            shutil.copy(done / "runs" / "baseline.json", runs)
+            return
+        if document["settings"]["setup"]["micro_batch_size"] is None:
+            raise OutOfMemory("allocator says no")
+        run_job(job)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(this_machine, "run_arm_process", run_arm_process)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            validate(request_for(), tmp_path / "out")
+    monkeypatch.setattr(this_machine, "run_arm_process", lambda *_: pytest.fail("it trained again"))
+    report = validate(request_for(), tmp_path / "out")
+    assert report.finished
+    for run in report.runs:
+        assert run.notes[0] == "Memory ran out: 2 examples at a time, 2 times per step. (allocator says no)"
+        assert (run.micro_batch_size, run.accumulation) == (2, 2)
 
 
 def test_an_arm_without_memory_is_not_begun_the_others_are_and_it_is_tried_again(
@@ -504,14 +533,17 @@ def test_a_validation_killed_before_any_operation_resumes_to_the_same_files(requ
     assert met > 15
 
 
-@pytest.mark.parametrize(("batch", "accumulation", "expected"), [(8, 1, 2), (8, 4, 8), (6, 1, 2), (7, 1, 7), (5, 1, 5)])
-def test_halve_finds_a_divisor(batch, accumulation, expected):
-    assert halve(batch, accumulation) == expected
+@pytest.mark.parametrize(
+    ("batch", "micro", "expected"), [(8, None, 4), (8, 2, 1), (6, None, 3), (7, None, 1), (9, 9, 3)]
+)
+def test_a_micro_batch_is_halved_to_a_divisor_of_the_batch(batch, micro, expected):
+    assert halved(TrainingSetup(batch_size=batch, micro_batch_size=micro)).micro_batch_size == expected
 
 
-def test_halve_ends_at_one_example():
+@pytest.mark.parametrize(("batch", "micro"), [(8, 1), (1, None)])
+def test_a_micro_batch_of_one_example_is_not_halved(batch, micro):
     with pytest.raises(ResourceError, match="one example at a time"):
-        halve(8, 8)
+        halved(TrainingSetup(batch_size=batch, micro_batch_size=micro))
 
 
 _KILLED = """

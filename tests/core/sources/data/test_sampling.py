@@ -78,7 +78,7 @@ def test_sample_rows_never_takes_the_first_rows(labels):
 def test_sample_rows_takes_all_in_seeded_order(n):
     drawn, notes = sample_rows(["a"] * 3 + ["b"] * 3, n, seed=3)
     assert sorted(drawn) == list(range(6))
-    assert notes == (["7 examples were asked for; all 6 usable ones are taken."] if n == 7 else [])
+    assert notes == (["All 6 usable examples are taken; up to 7 could be used."] if n == 7 else [])
 
 
 def test_sample_rows_says_how_it_drew():
