@@ -291,6 +291,19 @@ def reading_sentence(reading: ReadingForecast) -> str:
     )
 
 
+def loss_kernel_sentence(version: str, difference: float) -> str:
+    """That a training's loss comes from Liger Kernel, and how far its check was from semfreeze's loop."""
+    return (
+        f"Loss in chunks: Liger Kernel {version}. On a small batch its loss and gradients differ from those of "
+        f"semfreeze's loop by {difference:.1g} at most, relative; --loss chunked-loop trains without it."
+    )
+
+
+def loss_loop_sentence(reason: str) -> str:
+    """That a training's loss comes from semfreeze's loop, and why."""
+    return f"Loss in chunks: semfreeze's loop, because {reason}."
+
+
 def prefix_placement_sentence(placement: PrefixPlacement, device: str) -> str:
     """Where a training keeps the frozen layers that a prefix cache stands in for, and what the device needs."""
     embedding = " and the token embedding" if placement.embedding else ""
