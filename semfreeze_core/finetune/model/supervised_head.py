@@ -119,9 +119,12 @@ class SupervisedModel(nn.Module):
 
     def take_loss(self) -> float:
         """Mean loss of the target tokens of all batches since the last call, those of other processes included, nats
-        per token."""
-        process_totals = sum(float(loss) for loss, _ in self._since_step), sum(n for _, n in self._since_step)
-        total, count = summed(*process_totals)
+        per token.
+
+        It waits until the device has done all that it was given before.
+        """
+        losses = torch.stack([loss for loss, _ in self._since_step]).cpu()  # one wait for the device, for all of them
+        total, count = summed(losses.double().sum().item(), sum(n for _, n in self._since_step))
         self._since_step.clear()
         return total / count
 
