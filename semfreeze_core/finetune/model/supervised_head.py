@@ -123,8 +123,9 @@ class SupervisedModel(nn.Module):
 
         It waits until the device has done all that it was given before.
         """
-        losses = torch.stack([loss for loss, _ in self._since_step]).cpu()  # one wait for the device, for all of them
-        total, count = summed(losses.double().sum().item(), sum(n for _, n in self._since_step))
+        losses = [loss for loss, _ in self._since_step]  # none where a process has no target token in the step
+        process_total = torch.stack(losses).cpu().double().sum().item() if losses else 0.0  # one wait, for all of them
+        total, count = summed(process_total, sum(n for _, n in self._since_step))
         self._since_step.clear()
         return total / count
 

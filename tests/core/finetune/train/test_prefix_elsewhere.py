@@ -53,7 +53,7 @@ def request_for(workspace):
         how = replace(plan.cost.setup, sequence_length=2048, batch_size=4, **(setup or {}))
         base = TrainRequest(
             plan, str(workspace / "train.jsonl"), how, str(workspace / "eval.jsonl"), steps=4, learning_rate=3e-3,
-            save_steps=1, n_accuracy=2,
+            save_steps=4, n_accuracy=1,
         )  # fmt: skip
         return replace(base, **changes)
 
@@ -157,7 +157,7 @@ class Dies(fit.Recorder):
 def test_killed_it_resumes_from_its_checkpoint_to_the_same_model(
     request_for, whole, room, placed, tmp_path, monkeypatch
 ):
-    folder, request = whole()[1], request_for(evaluation=None)
+    folder, request = whole()[1], request_for(evaluation=None, save_steps=1)
     room(2)
     with monkeypatch.context() as patch:
         patch.setattr(fit, "Recorder", Dies)
