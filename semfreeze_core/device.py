@@ -98,6 +98,11 @@ def tf32_products(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+def runs_triton(device: torch.device) -> bool:
+    """Whether kernels written in Triton run there: on CUDA GPUs."""
+    return device.type == "cuda"
+
+
 def count_gpus() -> int:
     """How many CUDA devices torch sees."""
     return torch.cuda.device_count()

@@ -1,12 +1,18 @@
-"""What an analysis would do: how the data is read, and whether the model fits. The model is not loaded."""
+"""What an analysis or a training would do: how data is read, and whether the model fits. No model is loaded."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 import torch
 
-from semfreeze_core.device import choose_device, free_bytes
+from semfreeze_core.cost.memory import loading_bytes
+from semfreeze_core.device import choose_device, free_bytes, weight_dtype
+from semfreeze_core.errors import PlanError
+from semfreeze_core.finetune.arm.loading import whole_model_reason
+from semfreeze_core.finetune.quantize.quantize import trained_bits
+from semfreeze_core.plan.document import FreezePlan, require_recommendation
 from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.examples import TokenizedExample
 from semfreeze_core.records.model import ModelShape
@@ -16,6 +22,7 @@ from semfreeze_core.records.preview import (
     ReadingForecast,
     RenderedExample,
     RenderedPiece,
+    TrainingForecast,
 )
 from semfreeze_core.semantics.extraction import default_batch_tokens
 from semfreeze_core.sources.data.encode import encode_all
@@ -29,7 +36,7 @@ from semfreeze_core.sources.models.checkpoint import Checkpoint
 from semfreeze_core.sources.models.loading import check_weightless, load_config, load_tokenizer, local_tokenizer
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.sources.models.opening import open_checkpoint
-from semfreeze_core.sources.models.placement import place_layers
+from semfreeze_core.sources.models.placement import place_layers, place_prefix
 from semfreeze_core.workflow import AnalysisRequest, length_limit
 
 
@@ -150,6 +157,41 @@ def forecast_analysis(
         return whole
     reading = None if data is None else _forecast_reading(request, data, shape, dtype, device)
     return replace(whole, placement=placement.layers, reading=reading)
+
+
+def forecast_training(request: AnalysisRequest, model: InspectedModel, plan: FreezePlan) -> TrainingForecast:
+    """The memory that training a plan takes, what is free now, and where its frozen layers go that find no room.
+
+    Args:
+        request: of an analysis of the model, for the device.
+        model: from `inspect_model`.
+        plan: trained as it was estimated.
+
+    Raises:
+        PlanError: it makes no recommendation, or has another number of layers than the model.
+        InputError: there is no such device.
+    """
+    parts = require_recommendation(plan)
+    if model.shape.n_layers != plan.n_layers:
+        raise PlanError(f"The plan is for {plan.n_layers} layers, {request.model} has {model.shape.n_layers}.")
+    assert plan.cost.planned is not None, "it makes a recommendation"
+    device, setup = choose_device(request.device), plan.cost.setup
+    free = free_bytes(device)
+    reason, placement = whole_model_reason(parts, setup, plan.switch, trained_bits(plan)), None
+    if not reason:
+        placing = partial(place_prefix, parts.freeze_depth)
+        config, dtype = load_config(model.checkpoint), weight_dtype(setup.precision)
+        placement = place_model(model.checkpoint, config, dtype, device, free, placing)
+    return TrainingForecast(
+        parts.freeze_depth,
+        setup.precision,
+        str(device),
+        loading_bytes(model.shape, replace(setup, prefix_cache=False), parts),
+        plan.cost.planned.bytes.total,
+        free,
+        None if placement is None else placement.prefix,
+        reason,
+    )
 
 
 def _forecast_reading(

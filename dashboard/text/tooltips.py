@@ -84,7 +84,8 @@ TOOLTIPS = {
     "preset": "One click sets how to train. Batch, length and epochs stay as they are, unless the preset names them.",
     "rank": "Rank of the LoRA adapters, in the plan and in the comparison.",
     "loss": "materialised keeps the logits of every token, supervised-only those of target tokens, as "
-    "`semfreeze train` does; chunked computes those a few at a time and keeps none. fused is for other trainers.",
+    "`semfreeze train` does; chunked computes those a few at a time and keeps none, by Liger Kernel where it is "
+    "installed on a GPU; chunked-loop does without it. fused is for other trainers.",
     "precision": "float32; bf16-autocast: float32 weights, products in bfloat16; bf16: everything in bfloat16.",
     "along": "Seconds say what one waits for; steps compare what the same number of updates gives.",
     "proof depth": "What the variants planned and planned+lora freeze; at first the freeze depth of the page.",

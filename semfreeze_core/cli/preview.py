@@ -25,7 +25,7 @@ from semfreeze_core.cli.options.groups import with_flags
 from semfreeze_core.records.fields import FieldMapping
 
 if TYPE_CHECKING:
-    from semfreeze_core.records.preview import DataPreview, MemoryForecast
+    from semfreeze_core.records.preview import DataPreview, MemoryForecast, TrainingForecast
 
 
 @app.command()
@@ -40,6 +40,9 @@ def preview(
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     seed: SeedOption = 0,
+    plan: Annotated[
+        Path | None, typer.Option(help="A plan: also estimate the memory of training it.", metavar="FILE")
+    ] = None,
     skipped: Annotated[
         Path | None,
         typer.Option(help="Write the rows that cannot be read, with line and reason (JSONL).", metavar="FILE"),
@@ -52,7 +55,7 @@ def preview(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show examples as the model gets them, with target tokens marked, and the memory an analysis needs.
+    """Show examples as the model gets them, with target tokens marked, and the memory that an analysis needs.
 
     The model is checked by its config, its weights' names and shapes and, in safetensors of at most 2 GiB, their
     values. Weights that are damaged otherwise show only when an analysis loads them.
@@ -72,7 +75,8 @@ def preview(
     if skipped is not None and user_path(str(skipped)).exists():
         raise InputError(f"{skipped} already exists. Choose another file for --skipped.")
 
-    from semfreeze_core.preview import forecast_analysis, inspect_model, preview_data
+    from semfreeze_core.preview import forecast_analysis, forecast_training, inspect_model, preview_data
+    from semfreeze_core.runs.plans import read_plan
     from semfreeze_core.workflow import AnalysisRequest
 
     request = AnalysisRequest(
@@ -89,24 +93,29 @@ def preview(
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
     )
+    to_train = None if plan is None else read_plan(user_path(str(plan)))
     with progress_on_stderr(quiet) as progress:
         inspected = inspect_model(request, progress)
         shown = preview_data(request, inspected, examples, progress)
         memory = forecast_analysis(request, inspected, shown)
+        training = None if to_train is None else forecast_training(request, inspected, to_train)
     if skipped is not None:
         write_atomically(user_path(str(skipped)), shown.skipped_lines())
     if as_json:
         derived = {"needed_bytes": memory.needed_bytes, "fits": memory.fits}
-        print_json({"data": asdict(shown), "memory": asdict(memory) | derived})
+        document = {"data": asdict(shown), "memory": asdict(memory) | derived}
+        if training is not None:
+            document["training"] = asdict(training) | {"peak_bytes": training.peak_bytes}
+        print_json(document)
         return
-    _print(shown, memory)
+    _print(shown, memory, training)
 
 
-def _print(shown: "DataPreview", memory: "MemoryForecast") -> None:
+def _print(shown: "DataPreview", memory: "MemoryForecast", training: "TrainingForecast | None") -> None:
     from rich.text import Text
 
     from semfreeze_core.cli.printing.tables import console
-    from semfreeze_core.wording.runs import memory_sentence
+    from semfreeze_core.wording.runs import memory_sentence, training_memory_sentence
 
     out = console()
     for note in shown.notes:
@@ -119,3 +128,5 @@ def _print(shown: "DataPreview", memory: "MemoryForecast") -> None:
         parts = [(piece.text, "underline" if piece.supervised else "dim") for piece in example.pieces]
         out.print(Text.assemble(*parts))
     out.print(f"\n{memory_sentence(memory)}", markup=False, highlight=False)
+    if training is not None:
+        out.print(training_memory_sentence(training), markup=False, highlight=False)

@@ -1,7 +1,7 @@
 """What the head's output and the loss take at their peak: the part that freezing does not move."""
 
 from semfreeze_core.records.model import ModelShape
-from semfreeze_core.records.training import Precision, TrainingSetup
+from semfreeze_core.records.training import CHUNKED_LOSSES, Precision, TrainingSetup
 
 # Logits, their log-softmax and the gradients of both, all alive as the backward pass begins. The loss is computed in
 # float32 always: bfloat16, by autocast or throughout, saves on the logits alone.
@@ -24,7 +24,7 @@ def logits_bytes(shape: ModelShape, setup: TrainingSetup) -> int:
     setup = setup.of_pass()
     if setup.loss == "fused":
         return fused_loss_bytes(shape, setup)
-    if setup.loss == "chunked":
+    if setup.loss in CHUNKED_LOSSES:
         return chunked_loss_bytes(shape, setup)
     return BYTES_PER_LOGIT[setup.precision] * setup.head_tokens_per_step * shape.vocab_rows
 

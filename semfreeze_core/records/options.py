@@ -68,7 +68,8 @@ class TrainingOptions:
         str | None,
         Option(
             "Logits in memory: materialised (every token), supervised-only (target tokens), chunked (a few target "
-            "tokens at a time), or fused (every token, in chunks; for estimates of other trainers)."
+            "tokens at a time, by Liger Kernel where it is installed on a GPU), chunked-loop (the same without it), or "
+            "fused (every token, in chunks; for estimates of other trainers)."
         ),
     ] = None
     checkpointing: Annotated[

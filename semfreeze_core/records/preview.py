@@ -106,6 +106,41 @@ class PrefixPlacement:
 
 
 @dataclass(frozen=True)
+class TrainingForecast:
+    """Memory that training a plan takes of a device, before it is begun; an estimate.
+
+    Attributes:
+        depth: layers that the plan freezes.
+        precision: that it trains in.
+        device: where.
+        whole_bytes: while the model is loaded and boundary states are computed, with all of it on the device.
+        steps_bytes: of the steps, as the plan was estimated; None where that is not known.
+        free_bytes: free on the device.
+        prefix: of the frozen layers, where the whole model has no room; None also where none would help.
+        whole_reason: why the whole model has to be there, or "".
+    """
+
+    depth: int
+    precision: str
+    device: str
+    whole_bytes: int
+    steps_bytes: int | None
+    free_bytes: int
+    prefix: PrefixPlacement | None
+    whole_reason: str
+
+    @property
+    def loading_bytes(self) -> int:
+        """What the device needs before the steps."""
+        return self.whole_bytes if self.prefix is None else self.prefix.device_bytes
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The most it needs at any time; None where that is not known."""
+        return None if self.steps_bytes is None else max(self.loading_bytes, self.steps_bytes)
+
+
+@dataclass(frozen=True)
 class ReadingForecast:
     """How an analysis passes its examples through layers that are kept off the device; an estimate.
 

@@ -9,10 +9,12 @@ from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, LOOK_STEPS, PREC
 Precision = Literal["float32", "bf16-autocast", "bf16"]
 DtypeName = Literal["auto", "float32", "bfloat16"]  # what an analysis computes in
 Optimizer = Literal["adamw", "adamw8bit", "sgd"]
-LossKind = Literal["materialised", "supervised-only", "chunked", "fused"]
+LossKind = Literal["materialised", "supervised-only", "chunked", "chunked-loop", "fused"]
 Checkpointing = Literal["none", "non-reentrant", "reentrant", "transformers-5"]
 Batches = Literal["random", "by-length"]
 FrozenBits = Literal[8, 4]
+
+CHUNKED_LOSSES: tuple[LossKind, ...] = ("chunked", "chunked-loop")  # equal but for who computes them
 
 # Other names that precisions go by, in lower case; each is printed by its first.
 _PRECISION_NAMES: dict[Precision, tuple[str, ...]] = {
@@ -150,8 +152,8 @@ class TrainingSetup:
         precision: "float32"; "bf16-autocast" (float32 weights, matrices multiplied in bfloat16); or "bf16" (weights,
             gradients, states and activations in bfloat16).
         loss: "materialised" keeps the logits of every token, "supervised-only" those of tokens with a loss; "chunked"
-            computes the latter a few at a time and keeps none, "fused" those of every token, as kernels for other
-            trainers do.
+            computes the latter a few at a time and keeps none, by a kernel where there is one, "chunked-loop" does so
+            without; "fused" computes those of every token, as kernels for other trainers do.
         prefix_cache: whether boundary states are computed once per example and kept.
         prefix_off_device: whether what the cache replaces leaves the device; matters only with a cache.
         frozen_bits: 8 or 4 when the frozen layers' matrices are quantized, None when they keep the precision.
@@ -216,7 +218,7 @@ class TrainingSetup:
     @property
     def head_tokens_per_step(self) -> int:
         """Tokens whose logits are computed in a step."""
-        if self.loss not in ("supervised-only", "chunked"):
+        if self.loss not in ("supervised-only", *CHUNKED_LOSSES):
             return self.tokens_per_step
         return max(1, round(self.tokens_per_step * self.supervised_fraction))
 

@@ -21,6 +21,7 @@ LOGITS: dict[LossKind, str] = {
     "materialised": "full logits",
     "supervised-only": "target-token logits",
     "chunked": "target-token logits in chunks",
+    "chunked-loop": "target-token logits in chunks, without a kernel",
     "fused": "chunked cross-entropy",
 }
 TRAINER_DIFFERENCES: dict[Trainer, str] = {

@@ -39,7 +39,7 @@ class Bounded:
         return cls(estimate, *(ends or (None, None)))
 
 
-def gib(n_bytes: int | None, decimals: int | None = None) -> str:
+def gib(n_bytes: float | None, decimals: int | None = None) -> str:
     """An amount of memory in GiB, with two to three digits unless told how many decimals."""
     if n_bytes is None:
         return UNKNOWN

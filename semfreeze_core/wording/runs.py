@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     from semfreeze_core.records.gain import Band, GainCurve, Verdict
     from semfreeze_core.records.job import JobState
     from semfreeze_core.records.manifest import RunManifest
-    from semfreeze_core.records.preview import LayerPlacement, MemoryForecast, PrefixPlacement, ReadingForecast
+    from semfreeze_core.records.preview import (
+        LayerPlacement,
+        MemoryForecast,
+        PrefixPlacement,
+        ReadingForecast,
+        TrainingForecast,
+    )
     from semfreeze_core.records.scores import LayerScore
 
 BASELINE = "random-label baseline"
@@ -289,6 +295,40 @@ def reading_sentence(reading: ReadingForecast) -> str:
         f"Each layer comes in once for all of about {reading.n_batches:,} batches; meanwhile {between}, are kept in "
         f"{where}."
     )
+
+
+def training_memory_sentence(memory: TrainingForecast) -> str:
+    """What training a plan takes beside what is free, and where its frozen layers go that find no room."""
+    steps = "an unknown amount" if memory.steps_bytes is None else f"about {gib(memory.steps_bytes)}"
+    needs = (
+        f"Training the plan (freeze depth {memory.depth}, {memory.precision}) takes {steps} in its steps, and about "
+        f"{gib(memory.whole_bytes)} before them for the whole model; {gib(memory.free_bytes)} are free on "
+        f"{memory.device}."
+    )
+    if memory.prefix is not None:
+        needs = f"{needs} {prefix_placement_sentence(memory.prefix, memory.device)}"
+    elif memory.whole_bytes > memory.free_bytes:
+        why = f", but {memory.whole_reason}" if memory.whole_reason else ", but the others have no room either"
+        return (
+            f"Not enough memory. {needs} Frozen layers are kept off the device where a prefix cache stands in for "
+            f"them{why}."
+        )
+    if memory.steps_bytes is not None and memory.steps_bytes > memory.free_bytes:
+        return f"Not enough memory. {needs} `semfreeze cost` shows which depths and setups take less."
+    return needs
+
+
+def loss_kernel_sentence(version: str, difference: float) -> str:
+    """That a training's loss comes from Liger Kernel, and how far its check was from semfreeze's loop."""
+    return (
+        f"Loss in chunks: Liger Kernel {version}. On a small batch its loss and gradients differ from those of "
+        f"semfreeze's loop by {difference:.1g} at most, relative; --loss chunked-loop trains without it."
+    )
+
+
+def loss_loop_sentence(reason: str) -> str:
+    """That a training's loss comes from semfreeze's loop, and why."""
+    return f"Loss in chunks: semfreeze's loop, because {reason}."
 
 
 def prefix_placement_sentence(placement: PrefixPlacement, device: str) -> str:

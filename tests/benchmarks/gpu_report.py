@@ -94,6 +94,13 @@ def _memory(measured: dict[str, Any]) -> Iterator[str]:
             yield _row(name, [gib(peak), gib(estimated), f"{estimated / peak - 1:+.0%}"])
 
 
+def _loss(measured: dict[str, Any]) -> Iterator[str]:
+    yield f"Cached steps of {measured['model']} in bf16-autocast, by `--loss`:"
+    yield ""
+    for name, one in _variants(measured):
+        yield from _wrapped(f"- {name}: {_step_text(one)}" + "".join(f". {note}" for note in one.get("notes", [])))
+
+
 def _gathering(measured: dict[str, Any]) -> Iterator[str]:
     ahead, at_once = (measured.get(name, {}).get("step_seconds") for name in ("ahead", "at once"))
     if ahead and at_once:
@@ -113,19 +120,21 @@ def _offload(measured: dict[str, Any]) -> Iterator[str]:
 
 def _bitsandbytes(measured: dict[str, Any]) -> Iterator[str]:
     for name, one in _variants(measured):
-        if "reason" in one:
-            yield from _wrapped(f"- {name}: {one['reason']}")
-        else:
-            yield (
-                f"- {name}: {one['step_seconds']:.3f} s a step, {gib(one['peak_bytes'])} at the peak, "
-                f"{gib(one['estimated_bytes'])} estimated"
-            )
+        yield from _wrapped(f"- {name}: {_step_text(one)}")
+
+
+def _step_text(one: dict[str, Any]) -> str:
+    if "reason" in one:
+        return str(one["reason"])
+    memory = f"{gib(one['peak_bytes'])} at the peak, {gib(one['estimated_bytes'])} estimated"
+    return f"{one['step_seconds']:.3f} s a step, {memory}"
 
 
 _TABLES = {
     "extraction": _extraction,
     "steps": _steps,
     "memory": _memory,
+    "loss": _loss,
     "gathering": _gathering,
     "offload": _offload,
     "bitsandbytes": _bitsandbytes,

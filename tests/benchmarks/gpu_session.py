@@ -11,6 +11,7 @@ reason is kept beside what it had measured, and the next part begins. The docume
     steps         full finetuning, LoRA, a third of the layers without a cache and from it (goal: at least 0.9 of the
                   ratio of their FLOPs), and which share of the GPU's peak rate each reaches
     memory        the allocator's peak of 12 setups beside their estimates
+    loss          cached steps by how the loss is computed, by Liger Kernel where it is installed
     gathering     cached steps with boundary states gathered ahead, and when they are asked for
     offload       frozen layers on their way off the device and back
     bitsandbytes  LoRA on layers in 4 bits and AdamW with states in 8, where it is installed

@@ -54,6 +54,12 @@ DOCUMENT = {
                 },
             }
         ),
+        "loss": part(
+            {
+                "model": "llama-3.2-1b", "supervised-only": {**step(0.3, 1), "notes": []},
+                "chunked": {**step(0.25, 1), "notes": ["Loss in chunks: Liger Kernel 0.8.5."]},
+            }
+        ),
         "gathering": part({"ahead": step(0.3, 1), "at once": step(0.33, 1)}),
         "offload": part({"offload": {"seconds": 0.5, "freed_bytes": 2**31}}, "It was stopped after 40 s."),
         "bitsandbytes": part({}, "InputError: 8- and 4-bit bases need bitsandbytes"),
@@ -73,6 +79,8 @@ def test_what_was_measured_is_rendered(tmp_path):
     assert "| cached | 0.300 | 3.33x | 4.00x | 83% | 333 TFLOP/s | 34% | 1.0 GiB |" in lines
     assert next(line for line in lines if line.startswith("| LoRA | OutOfMemoryError: CUDA out of memory"))
     assert sum("| 1.0 GiB | 0.90 GiB | -10% |" in line for line in lines) == 12
+    chunked = "- chunked: 0.250 s a step, 1.0 GiB at the peak, 0.90 GiB estimated. Loss in chunks: Liger Kernel 0.8.5."
+    assert chunked in lines
     assert "reaches 98% of the speed of bare" in " ".join(page.split())
     assert "offload: It was stopped after 40 s." in lines
     assert "bitsandbytes: InputError: 8- and 4-bit bases need bitsandbytes" in lines
@@ -151,5 +159,12 @@ def test_every_part_measures_on_a_tiny_model(name):
         )
     if name == "extraction":
         assert measurements["ratios"]["bare_over_reading"] > 0
+    if name == "loss":
+        note = "Loss in chunks: semfreeze's loop, because Liger Kernel needs a CUDA GPU, and the device is cpu."
+        assert [measurements[one]["notes"] for one in ("supervised-only", "chunked-loop", "chunked")] == [
+            [],
+            [],
+            [note],
+        ]
     if name == "offload":
         assert measurements.keys() == {"offload", "onload", "offloaded"}

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from semfreeze_core import preview
-from semfreeze_core.errors import DataError, InputError, ModelError
-from semfreeze_core.preview import chat_renderer, forecast_analysis, inspect_model, preview_data
+from semfreeze_core.cost.memory import loading_bytes
+from semfreeze_core.errors import DataError, InputError, ModelError, PlanError
+from semfreeze_core.preview import chat_renderer, forecast_analysis, forecast_training, inspect_model, preview_data
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.preview import (
     DataPreview,
@@ -20,10 +21,12 @@ from semfreeze_core.records.preview import (
     RenderedExample,
     RenderedPiece,
 )
+from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.models import causal_lm
 from semfreeze_core.sources.models.causal_lm import load_causal_lm
-from semfreeze_core.wording.runs import memory_sentence
+from semfreeze_core.wording.runs import memory_sentence, training_memory_sentence
 from semfreeze_core.workflow import AnalysisRequest, length_limit
+from tests.core.finetune.plans import plan_of
 from tests.core.runs.tiny_run import write_jsonl
 from tests.core.saved_models import save_tiny
 from tests.core.tiny_tokenizer import BOS, CHATML, EOS, build_tiny_tokenizer
@@ -295,6 +298,60 @@ def test_forecast_says_where_layers_go_that_find_no_room(model, monkeypatch):
         assert forecast_analysis(replace(request, examples=n_examples), inspected, data).reading == expected
     monkeypatch.setattr(preview, "free_bytes", lambda device: rest)
     assert not forecast_analysis(request, inspected).fits
+
+
+@pytest.fixture
+def trains_two(model, monkeypatch):
+    """The forecast of a plan of four layers by the bytes that are free; its model's shape, and the plan."""
+    request = AnalysisRequest(str(model), "", device="cpu")
+    inspected = inspect_model(request)
+    decoder = load_causal_lm(str(model), dtype="float32", device="cpu").decoder
+
+    def forecast(free, depth=2, **changes):
+        monkeypatch.setattr(preview, "free_bytes", lambda _: free)
+        plan = plan_of(decoder.model, depth, setup=TrainingSetup(**changes))
+        return forecast_training(request, inspected, plan), inspected.shape, plan
+
+    return forecast
+
+
+def test_a_trainings_peak_is_that_of_its_cost(trains_two):
+    forecast, shape, plan = trains_two(10**10)
+    assert forecast.whole_bytes == loading_bytes(shape, TrainingSetup(prefix_cache=False), plan.trainable)
+    assert forecast.steps_bytes == plan.cost.planned.bytes.total
+    assert forecast.peak_bytes == max(forecast.whole_bytes, forecast.steps_bytes)
+    assert training_memory_sentence(forecast).startswith("Training the plan (freeze depth 2, float32) takes about ")
+    small, _, _ = trains_two(forecast.steps_bytes - 1)
+    assert training_memory_sentence(small).startswith("Not enough memory. Training the plan")
+
+
+def test_a_training_without_room_for_the_model_keeps_its_prefix_elsewhere(trains_two):
+    whole = trains_two(10**10)[0].whole_bytes
+    forecast, shape, plan = trains_two(whole - 1)
+    assert forecast.prefix.depth == 2
+    assert forecast.loading_bytes == loading_bytes(shape, plan.cost.setup, plan.trainable) < whole
+    assert "The first 2 of 4 layers and the token embedding are kept off cpu" in training_memory_sentence(forecast)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"prefix_cache": False}, "but the training has none (--no-prefix-cache)."),
+        ({"depth": 0}, "but no layer below the trained ones is frozen."),
+    ],
+)
+def test_a_training_that_needs_the_whole_model_says_why_it_does_not_fit(trains_two, changes, reason):
+    forecast, _, _ = trains_two(trains_two(10**10)[0].whole_bytes - 1, **changes)
+    sentence = training_memory_sentence(forecast)
+    assert (sentence.startswith("Not enough memory. "), sentence.endswith(reason)) == (True, True)
+    assert forecast.loading_bytes == forecast.whole_bytes
+
+
+def test_a_plan_for_another_model_is_not_forecast(trains_two, model):
+    plan = trains_two(10**10)[2].model_copy(update={"n_layers": 6})
+    request = AnalysisRequest(str(model), "", device="cpu")
+    with pytest.raises(PlanError, match=r"The plan is for 6 layers, .* has 4\."):
+        forecast_training(request, inspect_model(request), plan)
 
 
 def test_forecast_refuses_a_device_that_is_not_there(model):

@@ -65,7 +65,7 @@ def assert_same_run(run, other):
     # The display sample is kept in float16.
     np.testing.assert_allclose(run.display.deviation, other.display.deviation, rtol=0, atol=1e-3)
     for name, score in other.scores.items():
-        np.testing.assert_allclose(run.scores[name].values, score.values, rtol=0, atol=TOLERANCE, err_msg=name)
+        np.testing.assert_allclose(run.scores[name].values, score.values, rtol=TOLERANCE, atol=TOLERANCE, err_msg=name)
     assert run.manifest.data == other.manifest.data
     assert run.manifest.extraction.tokens == other.manifest.extraction.tokens
 

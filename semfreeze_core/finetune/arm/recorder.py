@@ -71,14 +71,14 @@ class Recorder(TrainerCallback):
         """Start the clock."""
         self.begin()
         self._forget_peak()
-        self._resume()
+        synchronize(self.device)
+        self._clock = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Record the step; end the training when its loss is not a number."""
-        synchronize(self.device)
+        loss = self.network.take_loss()  # the one wait of a step: what the device does next is queued behind the rest
         self.record.step_seconds.append(time.perf_counter() - self._clock)
         self.record.peak_bytes = max(self.record.peak_bytes, self._peak.read())
-        loss = self.network.take_loss()
         self.record.losses.append(loss)
         self.progress(ProgressEvent(self.stage, state.global_step, self.total, "steps"))
         if not math.isfinite(loss):
@@ -87,13 +87,10 @@ class Recorder(TrainerCallback):
         elif state.global_step in self.at:
             self.evaluate(state.global_step)
             self._forget_peak()
+            synchronize(self.device)
         self.follow()
-        self._resume()
+        self._clock = time.perf_counter()
 
     def _forget_peak(self) -> None:
         """Exclude what an evaluation used; not after every step, as garbage collection can take longer than a step."""
         self._peak = PeakMemory(self.device, self.baseline_bytes)
-
-    def _resume(self) -> None:
-        synchronize(self.device)
-        self._clock = time.perf_counter()

@@ -15,6 +15,7 @@ from semfreeze_core.errors import ResourceError
 from semfreeze_core.finetune.freezing.freeze import Freezing, freeze
 from semfreeze_core.finetune.model.adapters import add_adapters
 from semfreeze_core.finetune.model.frozen_matrices import FrozenMatrices
+from semfreeze_core.finetune.model.loss_kernel import SummedLoss, choose_loss_kernel
 from semfreeze_core.finetune.model.sharding import shard_trained
 from semfreeze_core.finetune.model.supervised_head import SupervisedModel
 from semfreeze_core.finetune.prefix.cache import PrefixCache, build_prefix_cache
@@ -149,11 +150,12 @@ def build_network(
         _checkpoint(model, setup.checkpointing)
     freezing = freeze(tuned, parts, names=decoder.names, lora=setup.lora is not None)
     trainable = sum(p.numel() for p in freezing.trainable_parameters())
-    head = SupervisedModel(tuned, decoder, loss=setup.loss)
+    kernel, loss_notes = _loss_kernel(decoder, setup, progress, shard=shard)
+    head = SupervisedModel(tuned, decoder, loss=setup.loss, kernel=kernel)
     frozen = FrozenMatrices(decoder, loaded.shape)
-    notes: tuple[str, ...] = ()
+    notes = loss_notes
     if loaded.placement is not None and loaded.placement.prefix is not None:
-        notes = (prefix_placement_sentence(loaded.placement.prefix, str(decoder.device)),)
+        notes = (prefix_placement_sentence(loaded.placement.prefix, str(decoder.device)), *notes)
         progress(ProgressEvent(_STATES, message=notes[0]))
     network = Network(
         head, tuned, decoder, freezing, None, None, None, trainable, notes, frozen, offloads=setup.prefix_off_device
@@ -166,6 +168,17 @@ def build_network(
         shard_trained(network.supervised, decoder)
         freezing.replace_parameters(tuned)
     return network
+
+
+def _loss_kernel(
+    decoder: Decoder, setup: TrainingSetup, progress: Progress, *, shard: bool
+) -> tuple[SummedLoss | None, tuple[str, ...]]:
+    """Who computes a chunked loss, where that is not settled, and the note on it."""
+    if setup.loss != "chunked":
+        return None, ()
+    kernel, note = choose_loss_kernel(decoder, setup.precision, sharded=shard)
+    progress(ProgressEvent("Preparing the loss", message=note))
+    return kernel, (note,)
 
 
 def _cached_if_possible(
@@ -205,7 +218,7 @@ def _cached_if_possible(
         )
     note = f"No prefix cache: {reasons[0]} Training runs uncached."
     progress(ProgressEvent(_STATES, message=note))
-    return replace(network, notes=(note,))
+    return replace(network, notes=(*network.notes, note))
 
 
 def _checkpoint(model: Any, checkpointing: Checkpointing) -> None:
@@ -283,5 +296,6 @@ def _with_cache(
         build_on(evaluation, cache_settings.eval_share),
     )
     suffix.install()
-    supervised = SupervisedModel(network.tuned, decoder, suffix, loss=network.supervised.loss)
+    before = network.supervised
+    supervised = SupervisedModel(network.tuned, decoder, suffix, loss=before.loss, kernel=before.kernel)
     return replace(network, supervised=supervised, suffix=suffix, train_cache=caches[0], eval_cache=caches[1])

@@ -10,8 +10,9 @@ from torch.nn.functional import cross_entropy
 from semfreeze_core.cost.loss import chunk_tokens
 from semfreeze_core.finetune.model.batches import target_index as target_index_of
 from semfreeze_core.finetune.model.chunked_loss import chunked_loss
+from semfreeze_core.finetune.model.loss_kernel import SummedLoss
 from semfreeze_core.processes import summed
-from semfreeze_core.records.training import LossKind
+from semfreeze_core.records.training import CHUNKED_LOSSES, LossKind
 from semfreeze_core.sources.models.decoder import Decoder
 
 _T = TypeVar("_T")
@@ -34,6 +35,7 @@ class SupervisedModel(nn.Module):
         suffix: runs it from cached boundary states; without one it runs from token ids.
         loss: how the loss of a training batch is computed: "materialised" is the model's own, with the logits of every
             token, as stock trainers do; "chunked" has those of a few target tokens at a time.
+        kernel: computes a chunked loss in place of semfreeze's loop, or None.
         sizes: examples, padded length and target tokens of every training batch, and its freeze depth where it has one
             of its own.
         move_boundary: called with such a depth before the batch's forward pass; None refuses them.
@@ -48,13 +50,14 @@ class SupervisedModel(nn.Module):
         suffix: RunsSuffix | None = None,
         *,
         loss: LossKind = "supervised-only",
+        kernel: SummedLoss | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.config = decoder.model.config  # the trainer asks for it
         self.__dict__["decoder"] = decoder  # not a submodule: its parts are the model's
         self.__dict__["suffix"] = suffix
-        self.loss = loss
+        self.loss, self.kernel = loss, kernel
         self.sizes: list[tuple[int, int, int] | tuple[int, int, int, int]] = []
         self.move_boundary: Callable[[int], None] | None = None
         self._since_step: list[tuple[Tensor, int]] = []
@@ -116,9 +119,13 @@ class SupervisedModel(nn.Module):
 
     def take_loss(self) -> float:
         """Mean loss of the target tokens of all batches since the last call, those of other processes included, nats
-        per token."""
-        process_totals = sum(float(loss) for loss, _ in self._since_step), sum(n for _, n in self._since_step)
-        total, count = summed(*process_totals)
+        per token.
+
+        It waits until the device has done all that it was given before.
+        """
+        losses = [loss for loss, _ in self._since_step]  # none where a process has no target token in the step
+        process_total = torch.stack(losses).cpu().double().sum().item() if losses else 0.0  # one wait, for all of them
+        total, count = summed(process_total, sum(n for _, n in self._since_step))
         self._since_step.clear()
         return total / count
 
@@ -154,8 +161,10 @@ class SupervisedModel(nn.Module):
         return torch.cat([cross_entropy(self._logits(h), t, reduction="none") for h, t in parts])
 
     def _summed_loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        if self.loss != "chunked" or not torch.is_grad_enabled():
+        if self.loss not in CHUNKED_LOSSES or not torch.is_grad_enabled():
             return self._token_losses(hidden, targets).sum()
+        if self.kernel is not None and len(targets):
+            return self.kernel(self._readable(hidden), targets)
         decoder: Decoder = self.__dict__["decoder"]
         chunk = chunk_tokens(decoder.head.out_features)
         return chunked_loss(decoder.head, decoder.transform, self._readable(hidden), targets, chunk)

@@ -81,11 +81,16 @@ def compute_states(
         dtype: to compute and store in; lower than the model's own under autocast.
         batch_tokens: tokens of a pass, padding included.
         start: a lower depth and a function that returns its padded states (B, T, d); None to start from the embedding.
+            Where layers are kept off the device, only a single batch starts there: for several, all layers from the
+            embedding on come in once each, which is less to read than those from there on for every batch.
         progress: receives tokens done.
 
     Raises:
         CacheUnavailable: a pass does not fit into the device's memory.
     """
+    batches = list(_batches({sample: len(example.input_ids) for sample, example in samples.items()}, batch_tokens))
+    by_layer = bool(decoder.probe_spaces) and (start is None or len(batches) > 1)
+    start = None if by_layer else start
     with ExitStack() as stack:
         suffix = stack.enter_context(Suffix(decoder, start[0])) if start else None
         fill = _Fill(decoder, k, samples, dtype, None if start is None else start[1], suffix)
@@ -94,8 +99,6 @@ def compute_states(
         def advance(tokens: int, layers: int) -> None:
             progress(ProgressEvent(STAGE, done + tokens * layers // k, total, "tokens"))
 
-        batches = list(_batches({sample: fill.tokens([sample]) for sample in samples}, batch_tokens))
-        by_layer = decoder.probe_spaces and start is None
         for batch, batch_states in fill.by_layer(batches, advance) if by_layer else fill.in_whole_passes(batches):
             states = batch_states.to("cpu", dtype)
             done += fill.tokens(batch)

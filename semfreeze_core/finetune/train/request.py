@@ -13,7 +13,7 @@ from semfreeze_core.processes import launch
 from semfreeze_core.records.defaults import ACCURACY_ROWS, EPOCHS, LARGEST_SEED
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.options import flag_of
-from semfreeze_core.records.training import TrainingSetup, largest_divisor
+from semfreeze_core.records.training import CHUNKED_LOSSES, TrainingSetup, largest_divisor
 from semfreeze_core.sources.data.samples import source_digest
 from semfreeze_core.storage import kept_source
 from semfreeze_core.wording.costs import setup_line
@@ -185,7 +185,7 @@ def memory_advice(request: TrainRequest) -> str:
     ways = [
         (True, "--max-length below " + str(setup.sequence_length)),
         (setup.checkpointing == "none", "--checkpointing non-reentrant"),
-        (setup.loss != "chunked", "--loss chunked"),
+        (setup.loss not in CHUNKED_LOSSES, "--loss chunked"),
         (setup.optimizer == "adamw", "--optimizer adamw8bit"),
         (setup.precision == "float32", "--precision bf16-autocast"),
     ]

@@ -160,7 +160,7 @@ def test_cost_refuses_a_tied_head_above_frozen_layers(stored, name, flag):
         (["--supervised-fraction", "nan"], "--supervised-fraction must be in (0, 1], found nan"),
         (["--optimizer", "lion"], "--optimizer lion: expected adamw or adamw8bit or sgd"),
         (["--precision", "fp8"], "--precision fp8: expected float32 or bf16-autocast or bf16"),
-        (["--loss", "mse"], "--loss mse: expected materialised or supervised-only or chunked or fused"),
+        (["--loss", "mse"], "--loss mse: expected materialised or supervised-only or chunked or chunked-loop or fused"),
         (
             ["--checkpointing", "on"],
             "--checkpointing on: expected none or non-reentrant or reentrant or transformers-5",

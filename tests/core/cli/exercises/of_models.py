@@ -114,6 +114,14 @@ def _(world):
     assert "The model has no chat template" in look(world, "--messages-field", "talk", data=data).refusal
 
 
+@exercise("preview --plan")
+def _(world):
+    ask("plan", "untied", "--depth", "3", "--out", "previewed.json")
+    training = look(world, "--plan", "previewed.json", "--json").json["training"]
+    assert (training["depth"], training["prefix"]) == (3, None)
+    assert training["peak_bytes"] >= training["whole_bytes"] > 0
+
+
 @exercise("preview --skipped")
 def _(world):
     rows = [*task_rows(40), {"prompt": None, "completion": "x"}, {"prompt": "y"}]

@@ -106,6 +106,14 @@ def test_loss_over_pieces_of_a_batch_adds_up_to_that_of_the_whole():
     assert model.take_loss() == pytest.approx(float(whole), abs=1e-6)
 
 
+def test_a_process_without_a_target_token_takes_the_others_loss(monkeypatch):
+    decoder = find_decoder(build_tiny("llama"))
+    asked = []
+    monkeypatch.setattr(supervised_head, "summed", lambda *values: asked.append(values) or [6.0, 4])
+    assert SupervisedModel(decoder.model, decoder).take_loss() == 1.5
+    assert asked == [(0.0, 0)]
+
+
 def test_example_losses_are_each_examples_own_mean():
     decoder = find_decoder(build_tiny("llama"))
     losses = example_losses(

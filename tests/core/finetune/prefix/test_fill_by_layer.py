@@ -119,6 +119,25 @@ def test_each_layer_is_read_once_for_all_batches_that_memory_holds_states_of(dec
     assert reads() == n_batches
 
 
+def test_from_lower_states_too_each_layer_is_read_once(decoders, monkeypatch, passed):
+    known = {"weights": lambda depth: f"known at {depth}"}  # their digest would read them too
+    read, fetch = [], OffloadedWeightsLoader.__getitem__
+    starts = [
+        build_prefix_cache(decoder, 1, EXAMPLES, key_base="tiny", memory_limit_bytes=2**30, batch_tokens=32, **known)
+        for decoder in decoders
+    ]
+    whole = states_of(decoders[0], start=starts[0], **known)
+    passed.clear()
+    monkeypatch.setattr(OffloadedWeightsLoader, "__getitem__", lambda *given: read.append(given[1]) or fetch(*given))
+    apart = states_of(decoders[1], start=starts[1], **known)
+    assert len(passed) == 1
+    assert read.count("model.layers.2.mlp.up_proj.weight") == 1
+    assert all(torch.equal(states, apart.states[sample]) for sample, states in whole.states.items())
+    one = states_of(decoders[1], start=starts[1], batch_tokens=10_000, **known)
+    assert len(passed) == 1, "a single batch starts where its states are"
+    assert one.states.keys() == whole.states.keys()
+
+
 def test_progress_goes_on_layer_by_layer_and_ends_with_all_tokens(decoders):
     events = []
     states_of(decoders[1], progress=events.append)

@@ -30,9 +30,9 @@ from semfreeze_core.sources.models import causal_lm
 from semfreeze_core.sources.models.causal_lm import load_causal_lm
 from semfreeze_core.sources.models.memory_forecast import model_bytes
 from semfreeze_core.sources.models.placement import is_elsewhere, place_prefix
-from tests.core.finetune.loaded import task_examples
+from tests.core.finetune.loaded import load_tiny, task_examples
 from tests.core.finetune.plans import plan_of
-from tests.core.finetune.tiny_plan import make_tiny_plan, write_task
+from tests.core.finetune.tiny_plan import write_task
 from tests.core.saved_models import save_tiny
 
 SIZES = {"d_model": 64, "head_dim": 16, "mlp_width": 64}
@@ -47,13 +47,21 @@ def workspace(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def request_for(workspace):
+def tiny(workspace):
+    """The model that all are about, loaded once and never trained."""
+    return load_tiny(workspace / "model", **SIZES)
+
+
+@pytest.fixture(scope="module")
+def request_for(workspace, tiny):
     def build(depth=2, switch=None, lora=None, frozen_bits=None, setup=None, **changes):
-        plan, _ = make_tiny_plan(workspace / "model", depth, switch=switch, lora=lora, frozen_bits=frozen_bits, **SIZES)
+        planned = TrainingSetup(sequence_length=16, lora=lora, frozen_bits=frozen_bits)
+        plan = plan_of(tiny.decoder.model, depth, setup=planned, switch=switch)
+        plan = plan.model_copy(update={"model": tiny.identity})
         how = replace(plan.cost.setup, sequence_length=2048, batch_size=4, **(setup or {}))
         base = TrainRequest(
             plan, str(workspace / "train.jsonl"), how, str(workspace / "eval.jsonl"), steps=4, learning_rate=3e-3,
-            save_steps=1, n_accuracy=2,
+            save_steps=4, n_accuracy=1,
         )  # fmt: skip
         return replace(base, **changes)
 
@@ -61,15 +69,14 @@ def request_for(workspace):
 
 
 @pytest.fixture
-def room(monkeypatch, workspace, request_for):
+def room(monkeypatch, tiny):
     """Leaves a device with just the room that the layers from a depth on need, and the largest part on its way."""
-    _, loaded = make_tiny_plan(workspace / "model", **SIZES)
-    model = loaded.decoder.model
+    model = tiny.decoder.model
 
     def numbers(module):
         return sum(p.numel() for p in module.parameters())
 
-    embedding, layer = numbers(loaded.decoder.embedding), numbers(loaded.decoder.layers[0])
+    embedding, layer = numbers(tiny.decoder.embedding), numbers(tiny.decoder.layers[0])
     whole = numbers(model)
 
     def leave(depth, less=0):
@@ -157,7 +164,7 @@ class Dies(fit.Recorder):
 def test_killed_it_resumes_from_its_checkpoint_to_the_same_model(
     request_for, whole, room, placed, tmp_path, monkeypatch
 ):
-    folder, request = whole()[1], request_for(evaluation=None)
+    folder, request = whole()[1], request_for(evaluation=None, save_steps=1)
     room(2)
     with monkeypatch.context() as patch:
         patch.setattr(fit, "Recorder", Dies)
