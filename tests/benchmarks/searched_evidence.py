@@ -68,10 +68,16 @@ def run_task(name: str, wanted: list[str] | None, model: str, data: Path, out: P
     run = reading(model, files(name, data)[0], out / "runs" / short)
     path = RESULTS / f"{short}.json"
     for variant in wanted or all_variants(run.shape.n_layers):
-        known = Task.model_validate_json(path.read_text()) if path.exists() else None
+        known = read(path)
         if known is None or known.cell(variant) is None:
             trained = train(run, variant, name, data, out / "validations" / f"{short}-{variant}")
-            write_atomically(path, join(known, trained).model_dump_json() + "\n")
+            # Another process may have added a variant in the meantime.
+            write_atomically(path, join(read(path), trained).model_dump_json() + "\n")
+
+
+def read(path: Path) -> Task | None:
+    """A task's cells so far; None where it has none."""
+    return Task.model_validate_json(path.read_text()) if path.exists() else None
 
 
 def all_variants(n_layers: int) -> list[str]:

@@ -12,7 +12,7 @@ from textwrap import fill
 
 import plotly.graph_objects as go
 
-from semfreeze_core.records.defaults import MARGIN, PROGRESSIVE, RACE_WINS
+from semfreeze_core.records.defaults import MARGIN, PROGRESSIVE
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.numbers import percent, percent_interval
 from semfreeze_dashboard.charts.theme import FROZEN, INK, OTHERS, TRAINED
@@ -59,7 +59,7 @@ def headline(tasks: Sequence[Task]) -> str:
     race_text = ""
     if (worth := _race_is_better(tasks)) is not None:
         better = "better" if worth else "no better"
-        race_text = f" The race of `semfreeze finetune` chose {better} than always freezing a quarter."
+        race_text = f" A race of two depths chose {better} than always freezing a quarter, which is the default."
     return (
         f"**Measured so far**, on {_count(len(tasks), 'task')} with one seed, at the same steps: {'; '.join(taken)}."
         f"{race_text} [All results](#does-it-work)."
@@ -121,8 +121,8 @@ def on_few_tasks(tasks: Sequence[Task]) -> Iterator[str]:
             continue
         shares = [_beside_two_thirds(task, variant) for task, variant in done]
         yield (
-            f"**{name[0].upper()}{name[1:]}**, trained on {_count(len(done), 'task')} so far, kept at the same steps "
-            f"{'; '.join(shares)}."
+            f"**{name[0].upper()}{name[1:]}**, tried on {_count(len(done), 'task')}, kept at the same steps "
+            f"{', '.join(shares)}."
         )
 
 
@@ -136,7 +136,7 @@ def _beside_two_thirds(task: Task, variant: str) -> str:
     deep = two_thirds(task)
     if task.cell(deep) is None or deep == variant:
         return share
-    return f"{share}, where two thirds frozen kept {percent(task.kept_at_steps(deep).estimate)}"
+    return f"{share} (two thirds frozen: {percent(task.kept_at_steps(deep).estimate)})"
 
 
 def _range(shares: list[float]) -> str:
@@ -204,9 +204,9 @@ def choices(tasks: Sequence[Task]) -> Iterator[str]:
         regrets = [task.regret(taken.variant).estimate for task, taken in raced]
         chosen = Counter(_called(task, taken.variant) for task, taken in raced)
         yield (
-            f"**The race** of `semfreeze finetune`, half against a quarter, replayed, chooses {_tally(chosen)}. Its "
-            f"choice loses {percent(mean(regrets), 1)} of the best variant's loss reduction on average and "
-            f"{percent(max(regrets), 1)} at most."
+            "**The race** of `semfreeze finetune` trains half and a quarter frozen for 20 steps and keeps one. "
+            f"Replayed, it keeps {_tally(chosen)}, and loses {percent(mean(regrets), 1)} of the best variant's loss reduction "
+            f"on average, {percent(max(regrets), 1)} at most."
         )
     fixed = [f"{name} {_regret(tasks, name)}" for name in columns(tasks[0]) if len(trained(tasks, name)) == len(tasks)]
     fixed.append(f"full finetuning {_worst([task.regret('full').estimate for task in tasks])}")
@@ -216,10 +216,10 @@ def choices(tasks: Sequence[Task]) -> Iterator[str]:
     full_cost = _mean_cost(tasks, lambda task: always(task, "full"))
     if raced_cost is not None and quarter_cost is not None and full_cost is not None:
         yield (
-            f"**Is the race worth it?** Over {RUN_STEPS} steps, searches of rates included, it takes "
-            f"{percent(raced_cost)} of full finetuning's compute, always a quarter {percent(quarter_cost)}, full "
-            f"finetuning {percent(full_cost)}. So it is made only where it likely costs less than {percent(RACE_WINS)} "
-            "of what the deep variant saves."
+            f"**Is the race worth it?** Over {RUN_STEPS} steps, searches of rates included, a finetune with a race "
+            f"takes {percent(raced_cost)} of full finetuning's compute, one that freezes a quarter "
+            f"{percent(quarter_cost)}, full finetuning {percent(full_cost)}. So short finetunes freeze a quarter "
+            "without a race."
         )
 
 

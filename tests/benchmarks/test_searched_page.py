@@ -34,12 +34,12 @@ def test_sentences_name_the_range_and_where_a_variant_loses():
     assert "**A quarter frozen** kept 100% to 100%" in text
     assert "worse than full finetuning on no task." in text
     assert "full finetuning, 0.0001 on 2 tasks; a quarter frozen, 0.0001 on 2 tasks" in text
-    assert "chooses a quarter frozen on 1 task, half frozen on 1 task. Its choice loses 0.0%" in text
-    assert "of the best variant's loss reduction on average and 0.0% at most." in text
+    assert "keeps a quarter frozen on 1 task, half frozen on 1 task, and loses 0.0%" in text
+    assert "of the best variant's loss reduction on average, 0.0% at most." in text
     assert "two thirds frozen 25.0% and 50.0%, full finetuning 0.0% and 0.0%." in text
     # Over 600 steps of 125: a race of 1925 and 2025, a quarter's own search of 400, full finetuning's of 500.
     assert (
-        "it takes 73% of full finetuning's compute, always a quarter 81%, full finetuning 101%. So it is made" in text
+        "takes 73% of full finetuning's compute, one that freezes a quarter 81%, full finetuning 101%. So short" in text
     )
 
 
@@ -54,12 +54,10 @@ def test_a_variant_of_few_tasks_has_a_sentence_in_place_of_a_row():
     tasks = [task("lost", depth_8=0.25), task("alike"), task("other")]
     some = [tasks[0], *(_without(one, "depth:8") for one in tasks[1:])]
     assert not any("two thirds" in row for row in summary(some))
-    assert list(on_few_tasks(some)) == [
-        "**Two thirds frozen**, trained on 1 task so far, kept at the same steps 50% on lost."
-    ]
+    assert list(on_few_tasks(some)) == ["**Two thirds frozen**, tried on 1 task, kept at the same steps 50% on lost."]
     some = [tasks[0], *(_without(one, "depth:3") for one in tasks[1:])]
     (sentence,) = on_few_tasks(some)
-    assert sentence.endswith("steps 100% on lost, where two thirds frozen kept 50%.")
+    assert sentence.endswith("steps 100% on lost (two thirds frozen: 50%).")
 
 
 def _without(one, variant):
@@ -70,8 +68,8 @@ def test_the_first_screen_says_what_every_variant_of_all_tasks_took_and_kept():
     text = headline([task("lost", depth_8=0.25, depth_6=0.3), task("alike", depth_6=0.5)])
     assert "on 2 tasks with one seed" in text
     assert "a quarter frozen takes 80% of full finetuning's compute and keeps 100% to 100% of its loss" in text
-    assert "; half frozen 60% and 60% to 100%; two thirds frozen 40% and 50% to 100%. The race" in text
-    assert "chose no better than always freezing a quarter." in text
+    assert "; half frozen 60% and 60% to 100%; two thirds frozen 40% and 50% to 100%. A race" in text
+    assert "chose no better than always freezing a quarter, which is the default." in text
     some = headline([task("lost", depth_8=0.25), task("alike")])
     assert "half" not in some, "it was not trained"
     assert "race" not in some
