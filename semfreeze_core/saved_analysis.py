@@ -21,15 +21,10 @@ from semfreeze_core.semantics.spectrum_cache import read_spectrum
 from semfreeze_core.storage import user_path
 from semfreeze_core.wording.plan import headline
 from semfreeze_core.wording.runs import PLAN_READY
-from semfreeze_core.workflow import (
-    Analysis,
-    AnalysisRequest,
-    TaskExamples,
-    load_model,
-    measure_slow_scores,
-    read_task,
-    slow_score_names,
-)
+from semfreeze_core.workflow.analysis import Analysis, load_model
+from semfreeze_core.workflow.request import AnalysisRequest
+from semfreeze_core.workflow.slow_scores import measure_slow_scores, slow_score_names
+from semfreeze_core.workflow.task import TaskExamples, read_task
 
 
 def save_analysis(

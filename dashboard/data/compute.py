@@ -461,14 +461,14 @@ def columns(data: str, split: str | None, stamp: int) -> list[str]:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _look(model: str) -> Any:
     from semfreeze_core.preview import inspect_model
-    from semfreeze_core.workflow import AnalysisRequest
+    from semfreeze_core.workflow.request import AnalysisRequest
 
     require_model(model)
     return inspect_model(AnalysisRequest(model, ""))
 
 
 def _request(form: AnalysisForm) -> Any:
-    from semfreeze_core.workflow import AnalysisRequest
+    from semfreeze_core.workflow.request import AnalysisRequest
 
     require_data(form.data)
     return AnalysisRequest(

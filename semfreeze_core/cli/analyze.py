@@ -136,9 +136,9 @@ def analyze(
     device = own_device(device)
     with joined(device.partition(":")[0], "analysis", "a run that is written lacks only scores, which it adds"):
         folder, begun = from_first(destination)
-        from semfreeze_core import workflow
         from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
-        from semfreeze_core.workflow import AnalysisRequest
+        from semfreeze_core.workflow.analysis import begin_shared_analysis
+        from semfreeze_core.workflow.request import AnalysisRequest
 
         request = AnalysisRequest(
             model=model,
@@ -168,7 +168,7 @@ def analyze(
                     run = by_first(lambda: add_missing_scores(request, folder, names, progress))
                 else:
                     from_first(lambda: require_free(folder, overwrite=overwrite))
-                    analysis = workflow.begin_shared_analysis(request, progress)
+                    analysis = begin_shared_analysis(request, progress)
                     if out is None:  # another analysis may have taken the name meanwhile
                         folder = from_first(lambda: run_path(free_name(wanted_name)))
 

@@ -37,7 +37,8 @@ def demo(
         run = read_run(folder)
     if run is None or run.manifest.scores_to_come:
         from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
-        from semfreeze_core.workflow import AnalysisRequest, begin_analysis
+        from semfreeze_core.workflow.analysis import begin_analysis
+        from semfreeze_core.workflow.request import AnalysisRequest
 
         request = AnalysisRequest("embedded", data, examples=examples)
         with progress_on_stderr(quiet) as progress:

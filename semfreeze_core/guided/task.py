@@ -21,7 +21,8 @@ from semfreeze_core.sources.data.held_out import hold_out
 from semfreeze_core.sources.models.loading import load_tokenizer
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.race import examples_line
-from semfreeze_core.workflow import AnalysisRequest, begin_analysis
+from semfreeze_core.workflow.analysis import begin_analysis
+from semfreeze_core.workflow.request import AnalysisRequest
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from semfreeze_core import saved_analysis, workflow
+from semfreeze_core import saved_analysis
 from semfreeze_core.errors import RunError
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.records.fields import FieldMapping
@@ -15,7 +15,9 @@ from semfreeze_core.runs.folder import MANIFEST, read_run
 from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
 from semfreeze_core.semantics import scores, spectrum
 from semfreeze_core.wording.runs import PLAN_READY
-from semfreeze_core.workflow import AnalysisRequest, begin_analysis
+from semfreeze_core.workflow import analysis as steps
+from semfreeze_core.workflow.analysis import analyze, begin_analysis, load_model
+from semfreeze_core.workflow.request import AnalysisRequest
 from tests.core.killed_writes import kill_everywhere
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
@@ -101,7 +103,7 @@ def test_the_plan_is_ready_before_a_slow_score_begins(analysis, tmp_path):
 
 
 def test_analyze_gives_the_scores_that_are_added_to_a_folder(analysis, request_, tmp_path):
-    run, saved = workflow.analyze(request_), save_analysis(analysis, tmp_path / "one")
+    run, saved = analyze(request_), save_analysis(analysis, tmp_path / "one")
     assert list(run.scores) == list(saved.scores)
     assert run.manifest.scores == saved.manifest.scores
     assert run.manifest.scores_to_come == ()
@@ -112,7 +114,7 @@ def test_what_was_stopped_resumes_with_what_is_missing(analysis, stopped, never,
     folder = stopped(stage)
     whole = save_analysis(analysis, tmp_path / "whole")
     assert missing_scores(request_, folder) == left
-    never(workflow, "read_traces", "read_task_null", "project_display")
+    never(steps, "read_traces", "read_task_null", "project_display")
     if left == ["gradient_norm"]:
         never(scores, "spectrum_score")
     run = add_missing_scores(request_, folder, left)
@@ -126,7 +128,7 @@ def test_killed_anywhere_it_leaves_a_whole_run_or_none_and_ends_the_same(
     analysis, request_, untied_model, monkeypatch, tmp_path
 ):
     save_analysis(analysis, tmp_path / "reference" / "whole")
-    loaded = workflow.load_model(request_)
+    loaded = load_model(request_)
     monkeypatch.setattr(saved_analysis, "load_model", lambda *_: loaded)
 
     def prepare(n):
@@ -183,7 +185,7 @@ def test_a_finished_run_gets_a_score_that_is_asked_for_later(analysis, never, re
     folder = tmp_path / "one"
     save_analysis(begin_analysis(plain), folder)
     assert missing_scores(plain, folder) == []
-    never(workflow, "read_traces")
+    never(steps, "read_traces")
     assert add_missing_scores(request_, folder, missing_scores(request_, folder)).scores["gradient_norm"].reason == ""
     assert list(read_run(folder).scores) == list(save_analysis(analysis, tmp_path / "whole").scores)
 

@@ -6,9 +6,9 @@ import shlex
 import numpy as np
 import pytest
 
-from semfreeze_core import workflow
 from semfreeze_core.runs.store import run_names
 from semfreeze_core.semantics import scores
+from semfreeze_core.workflow import analysis as steps
 from tests.core.cli.refusals import fail
 from tests.core.cli.terminal import ask
 from tests.core.runs.tiny_run import task_rows
@@ -220,13 +220,13 @@ def test_analyze_names_a_run_after_model_and_data(analyze):
 
 
 def test_analyze_finds_a_free_name_when_another_analysis_took_it(analyze, stored, home, monkeypatch):
-    real = workflow.read_traces
+    real = steps.read_traces
 
     def read_while_another_finishes(*args, **kwargs):
         (home / "runs" / "untied-task").mkdir(parents=True, exist_ok=True)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(workflow, "read_traces", read_while_another_finishes)
+    monkeypatch.setattr(steps, "read_traces", read_while_another_finishes)
     assert analyze().code == 0
     assert run_names() == ["untied-task", "untied-task-2"]
 
@@ -319,7 +319,7 @@ def test_the_same_command_again_adds_what_an_interrupted_one_lacks(analyze, stop
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(saved)
     assert ask("plan", name).code == 0
-    monkeypatch.setattr(workflow, "read_traces", fail(AssertionError("it is read again")))
+    monkeypatch.setattr(steps, "read_traces", fail(AssertionError("it is read again")))
     document = analyze("--json", *out).json
     assert (document["run"], document["scores_to_come"]) == (str(folder), [])
     assert document["scores"]["spectrum"]["values"]
@@ -330,7 +330,7 @@ def test_the_same_command_again_adds_what_an_interrupted_one_lacks(analyze, stop
 
 def test_overwrite_analyzes_again_what_lacks_scores(analyze, stopped, monkeypatch):
     stopped("--out", "mine")
-    monkeypatch.setattr(workflow, "read_traces", fail(ZeroDivisionError("it is read again")))
+    monkeypatch.setattr(steps, "read_traces", fail(ZeroDivisionError("it is read again")))
     with pytest.raises(ZeroDivisionError):
         analyze("--out", "mine", "--overwrite")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from semfreeze_core import workflow
+from semfreeze_core.workflow import analysis as steps
 from tests.core.cli.refusals import FULL, fail, fail_after
 from tests.core.cli.terminal import ask
 
@@ -39,13 +39,13 @@ def contents(home):
 
 
 STEPS = [
-    "load_causal_lm",
-    "read_examples",
-    "encode_all",
-    "prepare_labels",
-    "read_traces",
-    "read_task_null",
-    "project_display",
+    "analysis.load_causal_lm",
+    "task.read_examples",
+    "task.encode_all",
+    "analysis.prepare_labels",
+    "analysis.read_traces",
+    "analysis.read_task_null",
+    "analysis.project_display",
 ]
 
 
@@ -53,7 +53,7 @@ STEPS = [
 @pytest.mark.parametrize(("step", "overwrite"), [(step, i % 2 == 0) for i, step in enumerate(STEPS)])
 def test_analyze_keeps_nothing_when_interrupted(analyze, monkeypatch, home, stored, begun, step, overwrite):
     before = kept_before(stored, home) if overwrite else []
-    monkeypatch.setattr(workflow, step, fail(KeyboardInterrupt()))
+    monkeypatch.setattr(f"semfreeze_core.workflow.{step}", fail(KeyboardInterrupt()))
     answer = analyze("--out", "tied", *(["--overwrite"] if overwrite else []))
     assert (answer.code, answer.out, answer.err) == (2, "", INTERRUPTED)
     assert contents(home) == before
@@ -96,7 +96,7 @@ def test_analyze_keeps_the_old_run_when_the_exchange_is_interrupted(analyze, mon
 
 
 def test_analyze_lets_a_fault_of_ours_be_seen(analyze, monkeypatch, home):
-    monkeypatch.setattr(workflow, "read_traces", fail(ZeroDivisionError("ours")))
+    monkeypatch.setattr(steps, "read_traces", fail(ZeroDivisionError("ours")))
     with pytest.raises(ZeroDivisionError):
         analyze("--out", "tied")
     assert not (home / "runs" / "tied").exists()
