@@ -126,7 +126,7 @@ def depth_spread(opened: OpenRun, metric: str) -> DepthSpread | None:
 @st.cache_resource(max_entries=32, show_spinner=False, hash_funcs=_BY_KEY)
 def selection_bands(opened: OpenRun, metric: str, chosen: tuple[int, ...]) -> tuple[Band, Band | None]:
     """Deviation of the chosen positions and of the rest."""
-    return bands.selection_bands(opened.run.display, metric, np.array(chosen, dtype=np.int64))
+    return bands.selection_bands(opened.run.require_display(), metric, np.array(chosen, dtype=np.int64))
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=_BY_KEY)
@@ -203,7 +203,7 @@ def projection(
 
     The curve follows from metric and selection, so it is no part of the key.
     """
-    run, display = opened.run, opened.run.display
+    run, display = opened.run, opened.run.require_display()
     labels, paths = run.examples["label"], points.subset(n_paths)
     companions = [place_among_layers(_curve, space), place_on_coverage(_curve, space)]
     among = points.positions if not selected else np.intersect1d(points.positions, np.array(selected, dtype=np.int64))

@@ -151,9 +151,10 @@ def hidden_depth(opened: OpenRun) -> None:
 def selected_examples(opened: OpenRun) -> tuple[int, ...]:
     """Rows of the run's examples whose positions are selected in the projection; none where nothing is."""
     selected = selections.selection(opened.name)
-    if selected is None:
+    display = opened.run.display
+    if selected is None or display is None:
         return ()
-    return tuple(sorted({int(opened.run.display.example[position]) for position in selected.positions}))
+    return tuple(sorted({int(display.example[position]) for position in selected.positions}))
 
 
 def selected_curve(ctx: PageContext) -> GainCurve:

@@ -60,7 +60,7 @@ def umap_or_offer(opened: OpenRun, settings: UmapSettings) -> UmapProjection | N
 
     A damaged one is said to be, and offered anew. A demonstration computes nothing.
     """
-    display, seed, n_neighbors = opened.run.display, settings.seed, settings.n_neighbors
+    display, seed, n_neighbors = opened.run.require_display(), settings.seed, settings.n_neighbors
     try:
         require_umap(display, seed=seed, n_neighbors=n_neighbors)
         if (projection := compute.umap(opened, seed, n_neighbors)) is not None:

@@ -20,11 +20,11 @@ from semfreeze_dashboard.forms.finetune_form import OBJECTIVES
 from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.cost_charts import cost_charts, gpu_ruler
 from semfreeze_dashboard.panels.frontier_panel import frontier_panel, keep_saving, saving_choice
+from semfreeze_dashboard.panels.parts_panel import scores_to_come
 from semfreeze_dashboard.panels.plan_basis import BUDGET, RULES, PlanBasis, plan_basis
 from semfreeze_dashboard.panels.plan_figures import plan_figures
 from semfreeze_dashboard.panels.saving_panel import saving_panel
 from semfreeze_dashboard.panels.schedule_panel import phases, scheduled
-from semfreeze_dashboard.panels.scores_panel import scores_to_come
 from semfreeze_dashboard.panels.undecided_panel import undecided_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped

@@ -22,7 +22,7 @@ from semfreeze_dashboard.charts.stack import stack_html
 from semfreeze_dashboard.charts.theme import on_page
 from semfreeze_dashboard.data import compute, link, projections, run_choice
 from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
-from semfreeze_dashboard.panels import page
+from semfreeze_dashboard.panels import page, parts_panel
 from semfreeze_dashboard.panels.top_bar import BAR
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
@@ -105,6 +105,9 @@ def traces(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """The states on their way, played by its own button."""
     display = opened.run.display
     st.markdown(f"## {escaped(distance_sentence(display, curve, depth))}")
+    if display is None:
+        parts_panel.projection_to_come(opened)
+        return
     points = projections.pca_points(display, 2)
     figure = compute.projection(opened, points, "label", METRIC, PATHS, (), depth, depth, curve)
     picture("projection", figure, page_text.pca_caption(display, len(points.positions), depth, True))

@@ -94,7 +94,7 @@ def _analysis(request: GuidedRequest, train: str, decision: Path, progress: Prog
     folder = decision / ANALYSIS
     if (folder / MANIFEST).exists():
         return read_run(folder)
-    analysis = begin_analysis(  # what is chosen depends on no slow score
+    analysis = begin_analysis(  # what is chosen depends on no projection and no slow score
         AnalysisRequest(
             model=request.model.source,
             data=train,

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from semfreeze_core.device import PeakMemory
 from semfreeze_core.processes import by_first, own_share
 from semfreeze_core.progress import Progress, ProgressEvent, silent
+from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.manifest import ExtractionEntry, RunManifest, ScoreEntry
 from semfreeze_core.records.provenance import provenance_now
 from semfreeze_core.records.run import Run
 from semfreeze_core.records.scores import LayerScore
 from semfreeze_core.records.trace import SwappedPairs, TransitionTrace
 from semfreeze_core.semantics.analysis import KeptStates, Labels, prepare_labels, read_traces
-from semfreeze_core.semantics.display import choose_display, project_display
+from semfreeze_core.semantics.display import choose_display
 from semfreeze_core.semantics.extraction import extraction_entry
 from semfreeze_core.semantics.score_states import ScoreStates
 from semfreeze_core.semantics.scores import read_scores, states_to_keep
@@ -26,6 +27,7 @@ from semfreeze_core.workflow.entries import (
     model_entry,
     new_tokens_used,
 )
+from semfreeze_core.workflow.projection import project_states
 from semfreeze_core.workflow.request import AnalysisRequest
 from semfreeze_core.workflow.slow_scores import measure_slow_scores, slow_score_names
 from semfreeze_core.workflow.task import TaskExamples, check_data, example_table, read_task
@@ -36,16 +38,18 @@ class Analysis:
     """An analysis whose hidden states are read: layer contributions and the plan follow from its run.
 
     Attributes:
-        run: with everything but the slow scores, which its manifest names as scores to come.
-        slow_scores: measures those, one after the other; called with a listener to its progress.
+        run: with everything but the projection and the slow scores, which its manifest names as parts to come.
+        projection: projects the display sample; called with a listener to its progress.
+        slow_scores: measures those, one after the other; called likewise.
     """
 
     run: Run
+    projection: Callable[[Progress], DisplaySample]
     slow_scores: Callable[[Progress], Iterator[LayerScore]]
 
     def complete(self, progress: Progress = silent) -> Run:
-        """The run with the slow scores, too."""
-        run = self.run
+        """The run with the projection and the slow scores, too."""
+        run = self.run.with_display(self.projection(progress))
         for score in self.slow_scores(progress):
             run = run.with_score(score)
         return run
@@ -183,14 +187,10 @@ def _read(loaded: LoadedModel, request: AnalysisRequest, progress: Progress) -> 
 
 
 def _analysis(reading: _Reading, progress: Progress) -> Analysis:
-    """The run of what was read, and its slow scores to come."""
+    """The run of what was read, and its parts to come."""
     loaded, request, task, labels = reading.loaded, reading.request, reading.task, reading.labels
     tokenized, decoder = task.encoded.tokenized, loaded.decoder
     scores = read_scores(tokenized, reading.states, len(decoder.layers), request.seed)
-    progress(ProgressEvent("Projecting the display sample"))
-    display = project_display(
-        decoder, loaded.tokenizer, tokenized, task.positions, labels, reading.display, request.seed
-    )
     new_tokens = new_tokens_used(loaded, tokenized)
     to_come = slow_score_names(request)
     manifest = RunManifest(
@@ -203,12 +203,17 @@ def _analysis(reading: _Reading, progress: Progress) -> Analysis:
         scores_to_come=tuple(to_come),
         notes=[*loaded.notes, *task.examples.notes, *task.encoded.notes, *_reading_notes(reading)],
         warnings=analysis_warnings(request, new_tokens, tokenized),
-        display_note=f"{display.coordinates.shape[1]} of {display.n_positions_total} positions, seed {request.seed}",
+        projection_to_come=True,
+        display_note=f"{len(reading.display.states)} of {sum(map(len, task.positions))} positions, seed {request.seed}",
         provenance=provenance_now(request.seed),
         files={},
     )
-    run = Run(manifest, reading.traces, reading.pairs, example_table(task), display, scores)
-    return Analysis(run, lambda listener: measure_slow_scores(loaded, request, to_come, lambda: task, listener))
+    run = Run(manifest, reading.traces, reading.pairs, example_table(task), None, scores)
+    return Analysis(
+        run,
+        lambda listener: project_states(loaded, request, task, labels, reading.display, listener),
+        lambda listener: measure_slow_scores(loaded, request, to_come, lambda: task, listener),
+    )
 
 
 def _reading_notes(reading: _Reading) -> list[str]:

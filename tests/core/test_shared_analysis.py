@@ -16,7 +16,7 @@ from semfreeze_core import processes, saved_analysis
 from semfreeze_core.errors import ModelError, SemfreezeError
 from semfreeze_core.processes import by_first, joined
 from semfreeze_core.runs.folder import MANIFEST, read_run, write_run
-from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
+from semfreeze_core.saved_analysis import add_missing_parts, missing_parts, save_analysis
 from semfreeze_core.semantics import analysis as analysis_module
 from semfreeze_core.semantics import extraction
 from semfreeze_core.sources.models import causal_lm
@@ -200,7 +200,7 @@ def test_what_a_kill_left_out_is_added_without_reading_again(request_, alone, tm
     monkeypatch.setattr(steps, "read_traces", dies)
 
     def add():
-        return by_first(lambda: add_missing_scores(request_, folder, missing_scores(request_, folder)))
+        return by_first(lambda: add_missing_parts(request_, folder, missing_parts(request_, folder)))
 
     if count == 1:
         add()

@@ -302,7 +302,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
         ("task.read_examples", KeyboardInterrupt()),
         ("analysis.read_traces", FULL),
         ("analysis.read_task_null", KeyboardInterrupt()),
-        ("analysis.project_display", FULL),
+        ("projection.project_display", FULL),
     ],
 )
 def test_analyze_keeps_nothing_when_stopped(monkeypatch, tmp_path, untied_model, task, step, error):

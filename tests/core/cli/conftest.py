@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,7 +79,8 @@ def quick_umap(monkeypatch):
 def read_already(readings, monkeypatch):
     """`analyze` finds its reading done, that of the untied model on the task: for tests of what comes after it."""
     run = read_run(readings / "untied")
-    analysis = steps.Analysis(run, lambda progress: iter(()))
+    begun = replace(run, display=None)
+    analysis = steps.Analysis(begun, lambda progress: run.display, lambda progress: iter(()))
     monkeypatch.setattr(steps, "begin_shared_analysis", lambda request, progress: analysis)
 
 
