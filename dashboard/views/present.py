@@ -190,7 +190,7 @@ def picture(name: str, figure: go.Figure, caption: str) -> None:
     large.for_each_annotation(lambda label: label.update(yshift=2.7 * (label.yshift or 0)))  # clear of thicker bars
     large.update_xaxes(title={"font": {"size": FONT}})
     large.update_yaxes(title={"font": {"size": FONT}})
-    drawn = go.Figure(on_page(large, page.dark_theme()), _validate=False)
+    drawn = go.Figure(on_page(large, page.dark_theme(), tools=False), _validate=False)
     st.plotly_chart(drawn, theme=None, key=f"slide-{name}", alt=caption, config={"displayModeBar": False})
     st.caption(escaped(caption))
 
