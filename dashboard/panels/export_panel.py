@@ -1,7 +1,5 @@
 """Taking a plan away: its documents, what to run, another trainer's configuration, and the same as code."""
 
-import shlex
-
 import streamlit as st
 
 from semfreeze_core.errors import InputError
@@ -44,9 +42,8 @@ def instructions(selection: exports.PlanSelection, trainer: str) -> None:
     """How a trainer runs the plan."""
     if trainer == SEMFREEZE:
         st.caption(page_text.TRAIN_CAPTION)
-        data, _ = exports.readable_data(selection.opened.run.manifest.data)
-        known = visitor_text(shlex.quote(data)) if data else "YOUR_DATA.jsonl"
-        st.code(f"semfreeze train plan.json --data {known} --out my-model", language="bash", wrap_lines=True)
+        command = exports.training_command(selection.opened.run.manifest)
+        st.code(visitor_text(command), language="bash", wrap_lines=True)
     elif trainer == YOUR_SCRIPT:
         st.caption(page_text.SCRIPT_CAPTION)
         st.code(page_text.SCRIPT_DIFF, language="diff", wrap_lines=True)
