@@ -26,7 +26,7 @@ from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.plan.slices import Slice, slice_of_examples
 from semfreeze_core.plan.slices import slices as slices_of
 from semfreeze_core.records.cost import CostTable, ProgressiveCost
-from semfreeze_core.records.defaults import EVAL_ROWS, TRAIN_EXAMPLES
+from semfreeze_core.records.defaults import EVAL_ROWS, HELD_OUT_DATA, TRAIN_EXAMPLES
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.gain import Band, GainCurve
 from semfreeze_core.records.manifest import RunManifest
@@ -44,6 +44,7 @@ from semfreeze_core.runs.folder import VALIDATIONS, read_traces
 from semfreeze_core.runs.reports import finetune_rate as newest_rate
 from semfreeze_core.runs.reports import list_measurements, list_sweeps, list_validations, read_live
 from semfreeze_core.runs.umaps import read_umap, umap_file
+from semfreeze_core.sources.data.held_out import n_held_out
 from semfreeze_core.sources.data.rows import open_rows
 from semfreeze_core.sources.data.samples import resolve_data, sample_names
 from semfreeze_core.sources.data.shared_prompts import SharedPrompts, count_shared_prompts
@@ -64,6 +65,7 @@ from .projections import ProjectedPoints
 from .run_folder import OpenRun, RunCatalog, open_run
 from .visitor_requests import require_data, require_model
 
+_MANY = 1_000_000  # examples, where nobody has counted them
 _BY_KEY: dict[str | type, Any] = {OpenRun: lambda opened: opened.key, ProjectedPoints: lambda points: points.key}
 
 
@@ -355,6 +357,29 @@ def n_rows(opened: OpenRun, data: str | None) -> int | None:
     if data in (entry.source, f"{entry.source}#{entry.split}"):
         return entry.n_usable
     return None if data is None or data.startswith("hf:") else _n_rows(data, stamp_of(data))
+
+
+def most_examples(opened: OpenRun, train: str | None, evaluation: str | None) -> tuple[int, int]:
+    """How many training and eval examples can be asked for at most; many, where data are not counted.
+
+    Args:
+        opened: the run.
+        train: training data, or None.
+        evaluation: eval data, HELD_OUT_DATA, or None.
+    """
+    n_train, n_eval = (_counted(opened, data) for data in (train, evaluation))
+    if evaluation == HELD_OUT_DATA and n_train is not None:
+        n_eval = n_held_out(n_train)
+        n_train -= n_eval
+    return max(1, _MANY if n_train is None else n_train), max(2, _MANY if n_eval is None else n_eval)
+
+
+def _counted(opened: OpenRun, data: str | None) -> int | None:
+    """Rows of data; None where they are not counted: on the hub, held out of others, or not to be read."""
+    try:
+        return None if data == HELD_OUT_DATA else n_rows(opened, data)
+    except InputError:  # which the finetune reports
+        return None
 
 
 @st.cache_data(max_entries=16, show_spinner="Comparing prompts with the eval examples")
