@@ -22,13 +22,22 @@ escaped = markdown_sentence  # as pages call it
 _LONGEST_PIECE = 700  # characters of one piece that are shown
 
 
-def preview_sentence(data: DataPreview) -> str:
-    """How the data would be read, above the examples; without the fields where a note below says them."""
+def preview_sentence(data: DataPreview, name: str, n_asked: int) -> str:
+    """How the data would be read, above the examples; without the fields where a note below says them.
+
+    Args:
+        data: what would be read.
+        name: of the data.
+        n_asked: examples to draw; 0 takes all.
+    """
+    n = min(n_asked, data.n_usable) or data.n_usable
+    drawn = f"{n:,} of them are analyzed" if n < data.n_usable else "All of them are analyzed"
+    usable = f"Of {escaped(name)}, {data.n_usable:,} of {data.n_rows:,} rows can be used"
     if any(note.startswith(READ_AS) for note in data.notes):
-        return f"**{data.n_usable:,} of {data.n_rows:,} rows can be used.** Target tokens are marked."
+        return f"**{usable}.** {drawn}. Target tokens are marked."
     columns = {name.removesuffix("_field"): column for name, column in data.mapping.items() if column is not None}
     fields = ", ".join(f"{name} from {escaped(repr(column))}" for name, column in columns.items())
-    return f"**{data.n_usable:,} of {data.n_rows:,} rows can be used**: {fields}. Target tokens are marked."
+    return f"**{usable}**: {fields}. {drawn}. Target tokens are marked."
 
 
 def rendered_example(example: RenderedExample) -> str:

@@ -118,8 +118,9 @@ def format_chips_html(detected: str | None) -> str:
 def strip_caption(n_shown: int, n_layers: int) -> str:
     """What the colors of target tokens mean."""
     return (
-        f"The first {counted(n_shown, 'target token')}. The darker, the earlier the head predicts the token in every "
-        f"hidden state that follows. Dashed: not in the last one. Point at a token for its state, of {n_layers + 1}."
+        f"The first {counted(n_shown, 'target token')}. The stronger its color, the earlier the head predicts the "
+        "token in every hidden state that follows. Dashed: not in the last one. Point at a token for its state, of "
+        f"{n_layers + 1}."
     )
 
 

@@ -140,7 +140,18 @@ def test_escaped_text_is_shown_as_it_stands():
 
 def test_preview_sentence_names_what_was_taken_for_what():
     data = DataPreview({"prompt_field": "q", "completion_field": "a", "template": None}, 10, 9, (), ())
-    assert preview_sentence(data).replace("\\", "").startswith("**9 of 10 rows can be used**: prompt from 'q', comp")
+    sentence = preview_sentence(data, "my_file.tsv", 256).replace("\\", "")
+    assert sentence.startswith(
+        "**Of my_file.tsv, 9 of 10 rows can be used**: prompt from 'q', completion from 'a'. All "
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "drawn"), [(0, "All of them are analyzed"), (9, "All of them"), (10, "All of them"), (4, "4 of them are")]
+)
+def test_preview_sentence_counts_what_is_analyzed(asked, drawn):
+    data = DataPreview({"prompt_field": "q", "completion_field": "a"}, 10, 9, (), ())
+    assert f". {drawn}" in preview_sentence(data, "file", asked)
 
 
 @pytest.mark.parametrize(
