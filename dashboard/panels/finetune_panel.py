@@ -30,7 +30,7 @@ from ..server.failures import guarded
 from ..text import finetune_text
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
-from ..text.visitor_text import command_text, visitor_text
+from ..text.visitor_text import command_text, error_text, visitor_text
 from . import page
 
 
@@ -162,4 +162,4 @@ def _as_code(command: Sequence[str], folder: Path) -> None:
 
 
 def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {escaped(visitor_text(line))}" for line in lines)
+    return "\n".join(f"- {error_text(line)}" for line in lines)

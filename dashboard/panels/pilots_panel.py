@@ -22,7 +22,7 @@ def pilots_panel(ctx: page.PageContext) -> None:
     st.dataframe(pilots_table(measured).dicts(), hide_index=True, alt="Every pilot of every round")
     if measured.freeze_depth is not None:
         st.button(
-            f"Take depth {measured.freeze_depth} to Plan",
+            f"Take depth {measured.freeze_depth} to Decide",
             on_click=depth_choice.set_depth,
             args=(measured.freeze_depth,),
         )

@@ -19,6 +19,47 @@ INTRODUCTION = (
     "in the background: close the page, come back, and find it here."
 )
 escaped = markdown_sentence  # as pages call it
+# What a page says in the place of phrases of the command line, which are patterns.
+_ON_PAGES = {
+    r"--rule measured runs (.*): give --train and --eval": r"The rule measured runs \1: start pilots on the page Prove",
+    r"Run `semfreeze sweep` first, and train with `--keep-best`": "Start a sweep on the page Prove first, and keep the "
+    "checkpoint with the lowest eval loss when you train",
+    r"Use --max-cost-fraction instead": "Set a limit of compute instead",
+    r", or continue with --allow-few \([^)]*\)": "",
+    r", or continue with --allow-new-tokens": "",
+    r"which `semfreeze preview --skipped FILE` lists": "which Download skipped rows lists",
+    r", or give its rate, as in --lr \S+?(?=\.?(?:\s|$))": "",
+    r"with --eval\b": "under Evaluate on",
+    r"add --depth (\d+)": r"add --depth=\1 to the command below",
+    r" With --model, --calibrate counts it\.": "",
+}
+# The label of the control that does what a flag does.
+_CONTROLS = {
+    "batch-size": "Batch",
+    "batches": "Batches",
+    "checkpointing": "Checkpointing",
+    "epochs": "Epochs",
+    "eval": "Evaluate on",
+    "eval-examples": "Eval examples",
+    "frozen-bits": "Quantize frozen layers",
+    "gpu": "GPU",
+    "lora": "Train adapters",
+    "lora-rank": "LoRA rank",
+    "loss": "Loss",
+    "max-cost-fraction": "Compute",
+    "max-memory-gib": "Memory",
+    "objective": "Objective",
+    "optimizer": "Optimizer",
+    "precision": "Precision",
+    "prefix-cache": "Prefix cache",
+    "rule": "Rule",
+    "seeds": "Seeds",
+    "sequence-length": "Length",
+    "steps": "Steps",
+    "stock": "Stock trainer",
+    "train": "Train on",
+    "train-examples": "Train examples",
+}
 _LONGEST_PIECE = 700  # characters of one piece that are shown
 
 
@@ -67,10 +108,13 @@ def run_example(example: "pd.Series[Any]") -> RenderedExample:
 
 
 def form_message(text: str) -> str:
-    """A message of the command line's, naming the form's fields where it names flags of the data's fields."""
+    """A message of the command line's, naming a page's controls where it names flags."""
     message = text.replace(f"with {FIELD_FLAGS}", "under Read it")
+    for phrase, here in _ON_PAGES.items():
+        message = re.sub(phrase, here, message)
     message = re.sub(r" \(--(?:\w+-field|template)\)", "", message)
-    return re.sub(r"--(\w+)-field\b|--(template)\b", lambda match: (match[1] or match[2]).capitalize(), message)
+    message = re.sub(r"--(\w+)-field\b|--(template)\b", lambda match: (match[1] or match[2]).capitalize(), message)
+    return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda match: _CONTROLS.get(match[1], match[0]), message)
 
 
 def _shortened(text: str) -> str:

@@ -21,9 +21,8 @@ from semfreeze_dashboard.panels import finetune_panel, page, pilots_panel, sweep
 from semfreeze_dashboard.panels.variant_tables import variant_tables
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
-from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
-from semfreeze_dashboard.text.visitor_text import command_text, visitor_text
+from semfreeze_dashboard.text.visitor_text import command_text, error_text
 
 PLAN = "plan.json"
 FINETUNE = "finetune"
@@ -97,7 +96,7 @@ def validation_result(ctx: page.PageContext, choices: DeltaGenerator, name: str,
         **link.in_link("along"),
     )  # fmt: skip
     for warning in report.warnings:
-        st.warning(escaped(visitor_text(warning)))
+        st.warning(error_text(warning))
     caption = f"{conditions} Means over seeds, on the first eval examples."
     loss_chart(ctx, name, "steps" if along == "steps" else "seconds", caption)
     if not report.arms:

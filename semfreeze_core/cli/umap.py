@@ -72,7 +72,7 @@ def umap(
         return
     typer.echo(_summary(projection, display))
     verb = "Read from" if saved is not None else "Saved in"
-    typer.echo(terminal_text(f"{verb} {file}") + "\nSee it with: semfreeze dashboard (Traces, projection UMAP)")
+    typer.echo(terminal_text(f"{verb} {file}") + "\nSee it with: semfreeze dashboard (Analyze, projection UMAP)")
 
 
 def _summary(projection: "UmapProjection", display: "DisplaySample") -> str:

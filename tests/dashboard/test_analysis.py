@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from semfreeze_core.errors import DataError, RunError
+from semfreeze_core.plan.decide import MEASURED_NEEDS_DATA
+from semfreeze_core.plan.rules_by_cost import UNKNOWN_MEMORY
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.job import Job, JobProgress, JobSpec
 from semfreeze_core.records.preview import DataPreview, RenderedExample, RenderedPiece
@@ -57,6 +59,21 @@ def test_command_keeps_a_value_that_looks_like_a_flag_a_value():
             "Template: no column 'x'; Messages excludes Text",
         ),
         ("Allow --trust-remote-code.", "Allow --trust-remote-code."),
+        (
+            f"{MEASURED_NEEDS_DATA}.",
+            "The rule measured runs short finetunes of your model: start pilots on the page Prove.",
+        ),
+        (UNKNOWN_MEMORY, UNKNOWN_MEMORY.replace("Use --max-cost-fraction", "Set a limit of compute")),
+        (
+            "At least 32 are needed. Add examples, or continue with --allow-few (intervals will be wide).",
+            "At least 32 are needed. Add examples.",
+        ),
+        ("--epochs and --steps set the same thing: give one", "Epochs and Steps set the same thing: give one"),
+        (
+            "planned trains for 9 steps: make --steps at least 24, or give its rate, as in --lr planned=1e-4.",
+            "planned trains for 9 steps: make Steps at least 24.",
+        ),
+        ("To freeze a quarter, add --depth 7.", "To freeze a quarter, add --depth=7 to the command below."),
     ],
 )
 def test_a_message_names_the_forms_fields(said, shown):
