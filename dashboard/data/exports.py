@@ -23,7 +23,7 @@ from semfreeze_core.sources.data.fields import resolve_fields
 from semfreeze_core.sources.data.samples import resolve_data
 
 from ..panels.page import PageContext
-from . import compute
+from . import task_data
 from .run_folder import EXAMPLE, OpenRun
 
 MISSING_DATA = "YOUR_DATA.jsonl"
@@ -151,7 +151,7 @@ def hub_data(data: DataEntry) -> str | None:
 def _is_guessed(mapping: FieldMapping | None, source: str) -> bool:
     """Whether a command that names no field reads a file in the same way."""
     try:
-        columns = compute.columns(source, None, compute.stamp_of(source))
+        columns = task_data.columns(source, None, task_data.stamp_of(source))
         return resolve_fields(FieldMapping(), columns)[0] == mapping
     except InputError:
         return False

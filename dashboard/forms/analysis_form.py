@@ -12,7 +12,7 @@ from semfreeze_core.sources.data.schemas import proposed_fields, recognized
 from semfreeze_core.storage import user_path
 from semfreeze_core.wording.escaping import markdown_code
 
-from ..data import compute, form_fields
+from ..data import form_fields, task_data
 from ..data.analysis_request import AnalysisForm, keep_upload, upload_types
 from ..data.form_fields import in_form
 from ..data.run_folder import paths_allowed
@@ -84,7 +84,7 @@ def data_input(
         st.caption(page_text.HELD_OUT_CAPTION)
         return HELD_OUT_DATA, None, HELD_OUT_DATA
     if kind == "sample":
-        names = sorted(compute.samples(), key=lambda name: (not name.endswith(sample), name))
+        names = sorted(task_data.samples(), key=lambda name: (not name.endswith(sample), name))
         chosen = str(st.selectbox("Sample task", names, key=in_form(f"{form_key}-sample")))
         return f"sample:{chosen}", None, chosen
     if kind == "upload":
@@ -142,7 +142,7 @@ def analysis_form(runs: Path) -> AnalysisForm | None:
     if data is None:
         return None
     try:
-        columns = compute.columns(data, split, compute.stamp_of(data))
+        columns = task_data.columns(data, split, task_data.stamp_of(data))
     except InputError as error:
         raise DataError(f"{error}") from error
     form_fields.reset_fields_of_other_data(data, ("read-as", "label", "template", *_COLUMN_KEYS))

@@ -7,7 +7,7 @@ from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.plan.known_rate import validated_rate
 from semfreeze_core.records.fields import FieldMapping
 
-from ..data import compute, exports
+from ..data import exports, finetune_results
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
 from ..text.visitor_text import error_text, visitor_file, visitor_text
@@ -30,7 +30,7 @@ def downloads(ctx: page.PageContext, selection: exports.PlanSelection) -> None:
             lambda: visitor_file(
                 report_html(
                     ctx.opened.run, metric=ctx.metric, name=ctx.opened.name, plan=selection.plan(),
-                    validations=compute.validations(ctx.opened),
+                    validations=finetune_results.validations(ctx.opened),
                 ),
                 sources,
             ),
@@ -65,7 +65,7 @@ def trainer_config(selection: exports.PlanSelection, target: str) -> None:
     model = "the-folder-of-the-model" if plan.model.source == "embedded" else None
     data, mapping = exports.readable_data(manifest.data)
     try:
-        rate = validated_rate(compute.validations(selection.opened), plan)
+        rate = validated_rate(finetune_results.validations(selection.opened), plan)
         exported = export_plan(plan, target, model=model, data=data, mapping=mapping or FieldMapping(), rate=rate)
     except InputError as error:
         st.info(error_text(error))

@@ -21,7 +21,7 @@ from semfreeze_core.wording.race import (
 )
 
 from ..charts.racing import draw_racing
-from ..data import compute, link, news, setup_fields
+from ..data import estimates, finetune_results, link, news, setup_fields
 from ..data.finetune_request import form_of
 from ..data.run_folder import EXAMPLE, paths_allowed, server_catalog
 from ..data.visitor_requests import submit
@@ -36,7 +36,7 @@ from . import page
 
 def finetunes_panel(ctx: page.PageContext) -> None:
     """The run's guided finetunes: the chosen one's result, or how far it is."""
-    finetunes = compute.finetunes(ctx.opened)
+    finetunes = finetune_results.finetunes(ctx.opened)
     jobs = _jobs_of(ctx)
     names = [*finetunes, *(name for name, job in jobs.items() if name not in finetunes and not job.finished)]
     if not names:
@@ -81,7 +81,7 @@ def follow(ctx: page.PageContext, name: str, job: Job) -> None:
     """A finetune that runs, drawn again every other second, until its report is there."""
 
     def look() -> None:
-        now = compute.finetunes(ctx.opened).get(name)
+        now = finetune_results.finetunes(ctx.opened).get(name)
         if now is not None and now.report is not None:
             st.rerun(scope="app")
         _so_far(now, job)
@@ -101,7 +101,7 @@ def start_finetune(ctx: page.PageContext, runs: Path, *, shown: bool) -> None:
         return
     if setup_fields.training_setup()[0].lora:
         st.info(finetune_text.WHOLE_LAYERS)
-    lines, assumed = compute.finetune_lines(ctx.opened, asked.form)
+    lines, assumed = estimates.finetune_lines(ctx.opened, asked.form)
     st.markdown(_bullets(lines))
     examples = " and ".join(f"{n:,} {what}" for what, n in assumed.items())
     st.caption(finetune_text.UNFETCHED_FORECAST.format(examples=examples) if assumed else finetune_text.FORECAST)

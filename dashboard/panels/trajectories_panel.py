@@ -10,7 +10,7 @@ from semfreeze_core.wording.numbers import CI
 
 from ..charts import frontier, tokens
 from ..charts.projection import Coloring
-from ..data import compute, link, position_table, projections, selections
+from ..data import compute, link, position_table, projected, projections, selections
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
 from . import page, parts_panel, umap_panel
@@ -53,7 +53,7 @@ def projection_chart(ctx: page.PageContext, depth: int) -> None:
         caption = page_text.pca_caption(display, len(points.positions), space, flat)
     chosen = selected.positions if selected else ()
     curve = page.selected_curve(ctx)
-    figure = compute.projection(ctx.opened, points, color, ctx.metric, paths, chosen, space, depth, curve)
+    figure = projected.projection(ctx.opened, points, color, ctx.metric, paths, chosen, space, depth, curve)
     name = f"{PROJECTION}-{kind}-{selections.selections_made()}"
 
     def keep_selection() -> None:

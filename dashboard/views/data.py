@@ -10,7 +10,7 @@ from semfreeze_core.records.defaults import HELD_OUT_DATA
 from semfreeze_core.records.preview import DataPreview, MemoryForecast
 from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.wording.runs import memory_sentence
-from semfreeze_dashboard.data import compute, form_fields, link, news, run_choice
+from semfreeze_dashboard.data import compute, finetune_results, form_fields, link, news, run_choice, task_data
 from semfreeze_dashboard.data.analysis_request import AnalysisForm, proposed_name, run_path
 from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
@@ -50,7 +50,7 @@ def open_run_data() -> None:
     page.conclusion(data_text.data_sentence(data, page_text.data_name(data.source)))
     example = st.container()
     evaluation = eval_examples(opened)
-    shared_prompts = None if evaluation is None else compute.shared_prompts(opened, evaluation)
+    shared_prompts = None if evaluation is None else task_data.shared_prompts(opened, evaluation)
     shared = data_text.shared_figure(shared_prompts, evaluation)
     for column, (title, value, beside, term) in zip(
         st.columns(5), [*data_text.data_figures(data, opened.run.examples), shared], strict=True
@@ -69,7 +69,7 @@ def open_run_data() -> None:
 def eval_examples(opened: OpenRun) -> str | None:
     """The eval examples of the newest validation; None without one, or where its rows were held out."""
     with suppress(RunError):  # a damaged report, which the page Prove says
-        for report in reversed(compute.validations(opened).values()):
+        for report in reversed(finetune_results.validations(opened).values()):
             evaluation: str = report.settings.eval
             if evaluation != HELD_OUT_DATA:
                 return evaluation
@@ -88,8 +88,8 @@ def analyze(runs: Path) -> None:
         shown.info(page_text.CHOOSE_FIRST)
         return
     with shown, st.spinner(page_text.LOOKING, show_time=True):  # in the place of the preview of other data
-        data = compute.data_preview(form, compute.stamp_of(form.data))
-        memory = compute.memory_forecast(form, data)
+        data = task_data.data_preview(form, task_data.stamp_of(form.data))
+        memory = task_data.memory_forecast(form, data)
     with start:
         run_button(runs, form, memory)
     with shown.container():
