@@ -30,6 +30,7 @@ _ON_PAGES = {
     r"which `semfreeze preview --skipped FILE` lists": "which Download skipped rows lists",
     r", or give its rate, as in --lr \S+?(?=\.?(?:\s|$))": "",
     r"with --eval\b": "under Evaluate on",
+    r"which --template can add": "as Read it, template and completion, can",
     r"add --depth (\d+)": r"add --depth=\1 to the command below",
     r" With --model, --calibrate counts it\.": "",
 }

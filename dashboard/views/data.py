@@ -80,8 +80,8 @@ def analyze(runs: Path) -> None:
     """The form, the button, the memory that the analysis takes, and what it would read."""
     page.conclusion("Analyze a model on your data, layer by layer")
     st.caption(INTRODUCTION)
-    form = analysis_form(runs)
-    start, shown = st.container(), st.empty()
+    form, start = analysis_form(runs)
+    shown = st.empty()
     if form is None:
         with start:
             follow_analyses(runs)
