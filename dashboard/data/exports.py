@@ -123,8 +123,8 @@ def as_command(selection: PlanSelection) -> str:
     return shlex.join([*arguments, "--out", "plan.json"])
 
 
-def training_command(manifest: RunManifest) -> str:
-    """The command that trains a plan of a run on its data, read as in the analysis.
+def training_command(manifest: RunManifest) -> tuple[str, ...]:
+    """The words of the semfreeze command that trains a plan of a run on its data, read as in the analysis.
 
     A file that is gone has to be named.
 
@@ -138,7 +138,7 @@ def training_command(manifest: RunManifest) -> str:
     elif _is_guessed(mapping, source):
         mapping = FieldMapping()
     named = [f"{_flag(name)}={value}" for name, value in asdict(mapping).items() if value is not None]
-    return shlex.join(["semfreeze", "train", "plan.json", "--data", source, *named, "--out", "my-model"])
+    return ("train", "plan.json", "--data", source, *named, "--out", "my-model")
 
 
 def hub_data(data: DataEntry) -> str | None:

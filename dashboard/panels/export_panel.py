@@ -10,7 +10,7 @@ from semfreeze_core.records.fields import FieldMapping
 from ..data import exports, finetune_results
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
-from ..text.visitor_text import error_text, visitor_file, visitor_text
+from ..text.visitor_text import command_text, error_text, visitor_file, visitor_text
 from . import page
 from .html_report import report_html
 
@@ -43,7 +43,7 @@ def instructions(selection: exports.PlanSelection, trainer: str) -> None:
     if trainer == SEMFREEZE:
         st.caption(page_text.TRAIN_CAPTION)
         command = exports.training_command(selection.opened.run.manifest)
-        st.code(visitor_text(command), language="bash", wrap_lines=True)
+        st.code(command_text(command), language="bash", wrap_lines=True)
     elif trainer == YOUR_SCRIPT:
         st.caption(page_text.SCRIPT_CAPTION)
         st.code(page_text.SCRIPT_DIFF, language="diff", wrap_lines=True)

@@ -18,6 +18,7 @@ from semfreeze_core.sources.data.fields import resolve_fields
 from semfreeze_dashboard.data.exports import PlanSelection, as_command, as_python, training_command
 from semfreeze_dashboard.data.finetune_request import analyzed_form
 from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
+from semfreeze_dashboard.text.visitor_text import command_text
 from tests.core.cli.terminal import ask
 from tests.core.cli_app import app
 from tests.core.runs.tiny_run import write_jsonl
@@ -88,10 +89,15 @@ def data_columns(run, file, mapping, **entry):
     return run.manifest.model_copy(update={"data": read})
 
 
+def shown(manifest):
+    """The command that trains, as a page shows it."""
+    return command_text(training_command(manifest))
+
+
 def parsed(command):
     """What the command line takes a semfreeze command for: the data, and the mapping."""
-    _, name, *words = shlex.split(command)
-    given = get_command(app()).commands[name].make_context(name, words).params
+    _, name, *arguments = shlex.split(command)
+    given = get_command(app()).commands[name].make_context(name, arguments).params
     return given["data"], FieldMapping(**{field: given[field] for field in asdict(FieldMapping())})
 
 
@@ -104,11 +110,18 @@ def odd_file(tmp_path):
     return write_jsonl(tmp_path / "my data.jsonl", rows)
 
 
+@pytest.fixture
+def own_machine(monkeypatch):
+    """The server is reached from its own machine alone, so pages name files by their paths."""
+    monkeypatch.setenv(PATHS_VARIABLE, "1")
+
+
+@pytest.mark.usefixtures("own_machine")
 @pytest.mark.parametrize("name", ["train", "finetune"])
 def test_a_command_that_trains_reads_the_data_as_the_analysis_did(name, example, odd_file):
     manifest = data_columns(example.run, odd_file, ODD)
     if name == "train":
-        command = training_command(manifest)
+        command = shown(manifest)
     else:
         command = shlex.join(
             ["semfreeze", *analyzed_form(manifest, str(odd_file), None, EstimateOptions()).command(), "--out=m"]
@@ -121,21 +134,21 @@ def test_a_command_that_trains_reads_the_data_as_the_analysis_did(name, example,
     assert resolve_fields(mapping, columns)[0] == ODD
 
 
-def test_a_command_names_no_column_that_it_guesses_anyway(example, tmp_path, monkeypatch):
-    monkeypatch.setenv(PATHS_VARIABLE, "1")
+@pytest.mark.usefixtures("own_machine")
+def test_a_command_names_no_column_that_it_guesses_anyway(example, tmp_path):
     file = write_jsonl(tmp_path / "task.jsonl", [{"prompt": "p", "completion": "c"}])
     usual = FieldMapping(prompt_field="prompt", completion_field="completion")
-    command = training_command(data_columns(example.run, file, usual))
+    command = shown(data_columns(example.run, file, usual))
     assert command == f"semfreeze train plan.json --data {file} --out my-model"
     swapped = FieldMapping(prompt_field="completion", completion_field="prompt")
-    assert parsed(training_command(data_columns(example.run, file, swapped))) == (str(file), swapped)
+    assert parsed(shown(data_columns(example.run, file, swapped))) == (str(file), swapped)
 
 
 def test_a_command_names_the_columns_of_data_that_cannot_be_looked_at(example, tmp_path):
     hub = data_columns(example.run, "hf:owner/name", ODD, split="test")
-    assert parsed(training_command(hub)) == ("hf:owner/name#test", ODD)
+    assert parsed(shown(hub)) == ("hf:owner/name#test", ODD)
     gone = data_columns(example.run, tmp_path / "gone.jsonl", ODD)
-    assert parsed(training_command(gone)) == ("YOUR_DATA.jsonl", ODD)
+    assert parsed(shown(gone)) == ("YOUR_DATA.jsonl", ODD)
 
 
 def test_as_command_names_the_precision_that_came_from_a_gpu_of_the_page(example):
