@@ -98,6 +98,7 @@ def finetune_lines(opened: OpenRun, form: FinetuneForm) -> tuple[list[str], dict
         epochs=form.epochs,
         steps=form.steps,
         max_length=form.max_length,
+        depth=form.depth,
     )
     try:
         return _finetune_lines(opened, request), assumed

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from semfreeze_core.errors import InputError
 from semfreeze_core.records.finetune_report import FinetuneReport
 from semfreeze_core.records.job import Job
 from semfreeze_core.runs.finetunes import GuidedFinetune
@@ -101,7 +102,11 @@ def start_finetune(ctx: page.PageContext, runs: Path, *, shown: bool) -> None:
         return
     if setup_fields.training_setup()[0].lora:
         st.info(finetune_text.WHOLE_LAYERS)
-    lines, assumed = estimates.finetune_lines(ctx.opened, asked.form)
+    try:
+        lines, assumed = estimates.finetune_lines(ctx.opened, asked.form)
+    except InputError as error:  # it cannot be made like this
+        st.error(error_text(error))
+        return
     st.markdown(_bullets(lines))
     examples = " and ".join(f"{n:,} {what}" for what, n in assumed.items())
     st.caption(finetune_text.UNFETCHED_FORECAST.format(examples=examples) if assumed else finetune_text.FORECAST)

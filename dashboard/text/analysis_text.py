@@ -31,7 +31,9 @@ _ON_PAGES = {
     r", or give its rate, as in --lr \S+?(?=\.?(?:\s|$))": "",
     r"with --eval\b": "under Evaluate on",
     r"which --template can add": "as Read it, template and completion, can",
-    r"add --depth (\d+)": r"add --depth=\1 to the command below",
+    r"To freeze a quarter of the layers, (.*?), add --depth (\d+); to train every layer, --depth 0": r"To freeze a "
+    r"quarter of the layers, \1, set depth \2 on the page Decide, 0 to train every layer; then choose Freeze depth, as "
+    "on Decide, here",
     r" With --model, --calibrate counts it\.": "",
 }
 # The label of the control that does what a flag does.

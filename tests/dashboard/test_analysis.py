@@ -73,7 +73,11 @@ def test_command_keeps_a_value_that_looks_like_a_flag_a_value():
             "planned trains for 9 steps: make --steps at least 24, or give its rate, as in --lr planned=1e-4.",
             "planned trains for 9 steps: make Steps at least 24.",
         ),
-        ("To freeze a quarter, add --depth 7.", "To freeze a quarter, add --depth=7 to the command below."),
+        (
+            "To freeze a quarter of the layers, which is little, add --depth 7; to train every layer, --depth 0.",
+            "To freeze a quarter of the layers, which is little, set depth 7 on the page Decide, 0 to train every "
+            "layer; then choose Freeze depth, as on Decide, here.",
+        ),
     ],
 )
 def test_a_message_names_the_forms_fields(said, shown):
