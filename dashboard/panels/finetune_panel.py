@@ -68,7 +68,7 @@ def finetune_result(report: FinetuneReport, folder: Path, job: Job | None) -> No
         st.dataframe(race_table(report.race).dicts(), hide_index=True, alt="The variants of the race")
     if paths_allowed():
         st.markdown(escaped(finetune_text.MODEL_HERE.format(folder=folder)))
-        st.caption(escaped(PRIVATE_FOLDER))
+        st.caption(PRIVATE_FOLDER)
     else:
         st.markdown(escaped(finetune_text.MODEL_ON_SERVER.format(name=folder.name)))
     if notes := report.training.get("notes"):
