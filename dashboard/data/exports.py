@@ -132,9 +132,9 @@ def training_command(manifest: RunManifest) -> tuple[str, ...]:
         manifest: of the run.
     """
     data = manifest.data
-    source, mapping = readable_data(data)
+    source, mapping = readable_data(data)[0], FieldMapping(**data.mapping)
     if source is None:
-        source, mapping = hub_data(data) or MISSING_DATA, FieldMapping(**data.mapping)
+        source = hub_data(data) or MISSING_DATA
     elif _is_guessed(mapping, source):
         mapping = FieldMapping()
     named = [f"{_flag(name)}={value}" for name, value in asdict(mapping).items() if value is not None]
@@ -148,7 +148,7 @@ def hub_data(data: DataEntry) -> str | None:
     return data.source if data.split is None else f"{data.source}#{data.split}"
 
 
-def _is_guessed(mapping: FieldMapping | None, source: str) -> bool:
+def _is_guessed(mapping: FieldMapping, source: str) -> bool:
     """Whether a command that names no field reads a file in the same way."""
     try:
         columns = task_data.columns(source, None, task_data.stamp_of(source))
