@@ -7,6 +7,7 @@ from typing import cast, get_args
 import streamlit as st
 
 from semfreeze_core.errors import RunError
+from semfreeze_core.records.defaults import RULE
 from semfreeze_core.records.finetune_report import FINETUNE_REPORT
 from semfreeze_core.records.race import ObjectiveKind
 from semfreeze_core.runs.folder import FINETUNES
@@ -128,7 +129,7 @@ def _depth(opened: OpenRun, *, shown: bool) -> int | None:
         )  # fmt: skip
     if not shown or decided != AS_ON_DECIDE:
         return None
-    recommended = compute.comparison(opened, "semantic", None, None).rules["coverage"].freeze_depth
+    recommended = compute.comparison(opened, "semantic", None, None).rules[RULE].freeze_depth
     return depth_choice.depth_of_link(recommended or 0)
 
 
