@@ -106,9 +106,7 @@ def test_the_plan_is_ready_before_the_projection_and_slow_scores_begin(analysis,
         GRADIENTS: ("gradient_norm",),
     }
     assert {candidate for _, candidate, _ in by_stage.values()} == {depth}
-    assert (
-        by_stage[PLAN_READY][2] == f"No recommendation from the coverage rule. Its formula alone selects depth {depth}."
-    )
+    assert by_stage[PLAN_READY][2] == f"No recommendation from the auto rule. Its formula alone selects depth {depth}."
     assert finished.manifest.parts_to_come == ()
     for name, score in read_run(folder).scores.items():
         np.testing.assert_array_equal(score.values, finished.scores[name].values)
