@@ -39,10 +39,11 @@ if TYPE_CHECKING:
     from semfreeze_core.runs.store import example_run
     from semfreeze_core.sources.data.training_rows import training_rows
     from semfreeze_core.sources.models.causal_lm import LoadedModel, load_causal_lm
-    from semfreeze_core.workflow import AnalysisRequest, analyze, analyze_loaded
+    from semfreeze_core.workflow.analysis import analyze, analyze_loaded
+    from semfreeze_core.workflow.request import AnalysisRequest
 
 _HOMES = {
-    "AnalysisRequest": "workflow",
+    "AnalysisRequest": "workflow.request",
     "AuditCallback": "finetune.audit.callbacks",
     "FieldMapping": "records.fields",
     "FreezePlan": "plan",
@@ -57,8 +58,8 @@ _HOMES = {
     "TrainingSetup": "records.training",
     "ValidationReport": "records.validation",
     "ValidationRequest": "finetune.validation.request",
-    "analyze": "workflow",
-    "analyze_loaded": "workflow",
+    "analyze": "workflow.analysis",
+    "analyze_loaded": "workflow.analysis",
     "apply_freeze_plan": "finetune.freezing.freeze",
     "audit": "finetune.audit.audit",
     "cost_table": "cost",

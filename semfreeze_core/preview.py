@@ -37,7 +37,8 @@ from semfreeze_core.sources.models.loading import check_weightless, load_config,
 from semfreeze_core.sources.models.memory_forecast import forecast_memory, process_bytes
 from semfreeze_core.sources.models.opening import open_checkpoint
 from semfreeze_core.sources.models.placement import place_layers, place_prefix
-from semfreeze_core.workflow import AnalysisRequest, length_limit
+from semfreeze_core.workflow.request import AnalysisRequest
+from semfreeze_core.workflow.task import length_limit
 
 
 @dataclass(frozen=True)

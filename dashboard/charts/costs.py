@@ -8,7 +8,7 @@ from semfreeze_core.cost.hardware import Gpu
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.wording.numbers import flops, gib
 
-from .theme import INK, OTHERS, below_tools, faded, new_figure
+from .theme import INK, OTHERS, faded, new_figure
 
 _GIB = 2**30
 _NAME_ROWS = 0.3  # above the first bar, for its name, which would else stand in the legend
@@ -101,7 +101,6 @@ def _stacked_beside(x_title: str, names: Sequence[str], totals: Sequence[str]) -
     position = {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 9, "showarrow": False}
     for name, total in zip(names, totals, strict=True):
         figure.add_annotation(text=f"{name}: {total}", y=name, yref="y", **position)
-    below_tools(figure)
     return figure
 
 

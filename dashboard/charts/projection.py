@@ -14,7 +14,7 @@ from semfreeze_core.wording.escaping import chart_text
 
 from ..data.projections import ProjectedPoints
 from .layer_by_layer import Companion
-from .theme import BELOW_AXIS, GRAY, INK, OTHERS, below_tools, faded, new_figure
+from .theme import BELOW_AXIS, GRAY, INK, OTHERS, faded, new_figure
 from .token_strip import visible_token
 
 Coloring = Literal["label", "outcome", "deviation"]
@@ -230,7 +230,6 @@ def _set_axes(figure: go.Figure, points: ProjectedPoints) -> None:
     figure.update_layout(
         hovermode="closest", dragmode="lasso" if dimensions == 2 else "orbit", margin={"t": 8, "b": 8, "l": 64, "r": 8}
     )
-    below_tools(figure)
     if dimensions == 2:
         figure.update_layout(xaxis=axes[0], yaxis=axes[1])
     else:

@@ -44,12 +44,6 @@ def new_figure(x_title: str, y_title: str, height: int = 340) -> go.Figure:
     return figure
 
 
-def below_tools(figure: go.Figure) -> None:
-    """Move a legend that is as wide as the chart below the chart's tools, which would lie on it."""
-    height, above = figure.layout.height + _TOOLS, figure.layout.margin.t + _TOOLS
-    figure.update_layout(height=height, margin={"t": above}, legend={"y": 1 - _TOOLS / height})
-
-
 def figure_html(figure: go.Figure, **options: Any) -> str:
     """A figure as HTML for a file, on white; the figure itself stays as it is.
 
@@ -71,8 +65,14 @@ def ink(dark: bool) -> str:
     return _ON_DARK[INK] if dark else INK
 
 
-def on_page(figure: go.Figure, dark: bool) -> dict[str, Any]:
-    """A figure as Plotly's JSON for a page of a theme: clear of a ground of its own, its inks light on a dark one."""
+def on_page(figure: go.Figure, dark: bool, *, tools: bool = True) -> dict[str, Any]:
+    """A figure as Plotly's JSON for a page of a theme: clear of a ground of its own, its inks light on a dark one.
+
+    Args:
+        figure: as drawn.
+        dark: whether the theme is.
+        tools: whether the chart has tools at its top right; a legend is below them then, at every width.
+    """
     text = figure.to_json()
     if dark:
         for color, lighter in _ON_DARK.items():
@@ -85,8 +85,25 @@ def on_page(figure: go.Figure, dark: bool) -> dict[str, Any]:
     drawn["layout"].pop("template", None)  # the page's own ground shows through
     drawn["layout"].update(paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR)
     drawn["layout"]["modebar"] = {"bgcolor": _CLEAR, "color": GRAY, "activecolor": ink(dark)}
+    if tools and _has_legend(drawn):
+        _below_tools(drawn["layout"])
     drawn["layout"].setdefault("hoverlabel", {}).update(bgcolor="#1e242b" if dark else "#ffffff")
     return drawn
+
+
+def _has_legend(drawn: dict[str, Any]) -> bool:
+    """Whether Plotly draws a legend: that of several traces, or of one that asks for it."""
+    if drawn["layout"].get("showlegend") is False:
+        return False
+    asked = [trace.get("showlegend") for trace in drawn["data"]]
+    return asked.count(False) < len(asked) - 1 or True in asked
+
+
+def _below_tools(layout: dict[str, Any]) -> None:
+    """Make room for a chart's tools above its legend, which a narrow window makes as wide as the chart."""
+    layout["height"] += _TOOLS
+    layout["margin"]["t"] += _TOOLS
+    layout["legend"]["y"] = 1 - _TOOLS / layout["height"]
 
 
 def mark_depth(figure: go.Figure, depth: int | None, n_layers: int, subplots: Sequence[str] = ("",)) -> None:

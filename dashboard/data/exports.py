@@ -1,7 +1,7 @@
 """The plan on the page as a document, as a command and as Python; each gives the same plan."""
 
 import shlex
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,14 +15,18 @@ from semfreeze_core.plan.rules import RuleName
 from semfreeze_core.plan.rules_by_cost import Budget
 from semfreeze_core.records.defaults import RULE
 from semfreeze_core.records.fields import FieldMapping
-from semfreeze_core.records.manifest import DataEntry
+from semfreeze_core.records.manifest import DataEntry, RunManifest
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.training import DepthSwitch, LoraSetup, TrainingSetup
 from semfreeze_core.runs.reports import readable_validations
+from semfreeze_core.sources.data.fields import resolve_fields
 from semfreeze_core.sources.data.samples import resolve_data
 
 from ..panels.page import PageContext
+from . import task_data
 from .run_folder import EXAMPLE, OpenRun
+
+MISSING_DATA = "YOUR_DATA.jsonl"
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,40 @@ def as_command(selection: PlanSelection) -> str:
     for name, value in _set_options(selection).items():
         arguments += [_flag(name if value else f"no_{name}")] if isinstance(value, bool) else [_flag(name), str(value)]
     return shlex.join([*arguments, "--out", "plan.json"])
+
+
+def training_command(manifest: RunManifest) -> tuple[str, ...]:
+    """The words of the semfreeze command that trains a plan of a run on its data, read as in the analysis.
+
+    A file that is gone has to be named.
+
+    Args:
+        manifest: of the run.
+    """
+    data = manifest.data
+    source, mapping = readable_data(data)[0], FieldMapping(**data.mapping)
+    if source is None:
+        source = hub_data(data) or MISSING_DATA
+    elif _is_guessed(mapping, source):
+        mapping = FieldMapping()
+    named = [f"{_flag(name)}={value}" for name, value in asdict(mapping).items() if value is not None]
+    return ("train", "plan.json", "--data", source, *named, "--out", "my-model")
+
+
+def hub_data(data: DataEntry) -> str | None:
+    """A hub dataset with its split, as the command line takes it; None for other data."""
+    if not data.source.startswith("hf:"):
+        return None
+    return data.source if data.split is None else f"{data.source}#{data.split}"
+
+
+def _is_guessed(mapping: FieldMapping, source: str) -> bool:
+    """Whether a command that names no field reads a file in the same way."""
+    try:
+        columns = task_data.columns(source, None, task_data.stamp_of(source))
+        return resolve_fields(FieldMapping(), columns)[0] == mapping
+    except InputError:
+        return False
 
 
 def as_python(selection: PlanSelection) -> str:

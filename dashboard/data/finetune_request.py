@@ -13,7 +13,7 @@ from semfreeze_core.records.race import Objective, ObjectiveKind
 COMMAND = "finetune"
 # What a limit counts in the form, the unit that the command has for it, and how many bytes or seconds that is.
 LIMIT_UNITS: dict[ObjectiveKind, tuple[str, float]] = {"memory": ("", 2**30), "time": ("h", 3600)}
-_NUMBERS = ("steps", "epochs", "max_length", "batch_size", "micro_batch_size")
+_NUMBERS = ("steps", "epochs", "max_length", "batch_size", "micro_batch_size", "depth")
 _SHORT = {"evaluation": "eval", "add_eos": "eos"}
 _LONG = {short: name for name, short in _SHORT.items()}
 
@@ -33,6 +33,7 @@ class FinetuneForm:
         limit: of the objective memory in GiB, of time in hours; else None.
         options: how to train, as far as somebody says.
         max_length: longest example in tokens, or None.
+        depth: freeze depth in place of the finetune's own decision, or None.
     """
 
     model: str
@@ -47,6 +48,7 @@ class FinetuneForm:
     limit: float | None = None
     options: TrainingOptions = field(default_factory=TrainingOptions)
     max_length: int | None = None
+    depth: int | None = None
 
     @property
     def objective(self) -> Objective:
@@ -59,7 +61,7 @@ class FinetuneForm:
 
     def _arguments(self) -> Iterator[str]:
         values = asdict(replace(self, options=TrainingOptions()))
-        named = ("model", "revision", "data", "evaluation", "steps", "epochs", "max_length")
+        named = ("model", "revision", "data", "evaluation", "steps", "epochs", "max_length", "depth")
         values = {name: values[name] for name in named} | asdict(self.mapping) | asdict(self.options)
         for name, value in values.items():
             flag = _SHORT.get(name, name).replace("_", "-")
@@ -88,7 +90,7 @@ class FinetuneForm:
         imports += ["from semfreeze_core.records.race import Objective"] if self.kind != "balanced" else []
         revision = "" if self.revision is None else f", revision={self.revision!r}"
         arguments = [f"model=ModelSource(source={self.model!r}{revision})", f"data={self.data!r}"]
-        plain = ("evaluation", "steps", "epochs", "max_length")
+        plain = ("evaluation", "steps", "epochs", "max_length", "depth")
         arguments += [f"{name}={value!r}" for name in plain if (value := getattr(self, name)) is not None]
         if not self.add_eos:
             arguments.append("add_eos=False")

@@ -17,6 +17,7 @@ SharedLinkName = Literal[  # drawn on every page, out of sight where it does not
     "hours",
     "steps",
     "judged",
+    "decided",
     "output",
     "by",
     "depth",

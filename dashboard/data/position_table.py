@@ -20,7 +20,7 @@ def read_out_positions(display: DisplaySample, example: int) -> Positions:
 
 def position_rows(run: Run, metric: str, positions: Sequence[int]) -> pd.DataFrame:
     """One row a shown position: its example, the truth, what the model says, and its deviation in the last space."""
-    display = run.display
+    display = run.require_display()
     chosen = np.asarray(positions, dtype=np.int64)
     examples = run.examples.iloc[display.example[chosen]].reset_index(drop=True)
     return pd.DataFrame(

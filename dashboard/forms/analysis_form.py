@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from semfreeze_core.errors import DataError, InputError
 from semfreeze_core.records.defaults import HELD_OUT_DATA
@@ -12,7 +13,7 @@ from semfreeze_core.sources.data.schemas import proposed_fields, recognized
 from semfreeze_core.storage import user_path
 from semfreeze_core.wording.escaping import markdown_code
 
-from ..data import compute, form_fields
+from ..data import form_fields, task_data
 from ..data.analysis_request import AnalysisForm, keep_upload, upload_types
 from ..data.form_fields import in_form
 from ..data.run_folder import paths_allowed
@@ -35,7 +36,7 @@ READ_AS = {
     "messages": "chat messages",
     "text": "plain text",
 }
-_NARROW = 135
+_COLUMN = 225
 _PAIR = 2  # columns that can only be a prompt and its completion
 _THIRD = 116  # three beside each other in half of a page
 _COLUMN_KEYS = tuple(f"column-{name}" for name in ("prompt", "completion", "messages", "text"))
@@ -84,7 +85,7 @@ def data_input(
         st.caption(page_text.HELD_OUT_CAPTION)
         return HELD_OUT_DATA, None, HELD_OUT_DATA
     if kind == "sample":
-        names = sorted(compute.samples(), key=lambda name: (not name.endswith(sample), name))
+        names = sorted(task_data.samples(), key=lambda name: (not name.endswith(sample), name))
         chosen = str(st.selectbox("Sample task", names, key=in_form(f"{form_key}-sample")))
         return f"sample:{chosen}", None, chosen
     if kind == "upload":
@@ -121,7 +122,7 @@ def field_inputs(columns: list[str]) -> FieldMapping | None:
         if how in ("pair", "template"):
             proposed = likely.completion_field or second
             columns_by_field["completion_field"] = _column("Completion", columns, "completion", proposed)
-        label = st.selectbox("Label", ["none", *columns], key=in_form("label"), width=_NARROW + 30,
+        label = st.selectbox("Label", ["none", *columns], key=in_form("label"), width=_COLUMN,
                              help=TOOLTIPS["label"])  # fmt: skip
     if how == "template":
         columns_by_field["template"] = st.text_input(
@@ -132,25 +133,26 @@ def field_inputs(columns: list[str]) -> FieldMapping | None:
     return FieldMapping(**columns_by_field, label_field=None if label in (None, "none") else label)
 
 
-def analysis_form(runs: Path) -> AnalysisForm | None:
-    """The analysis as the form has it; None while something is missing."""
-    left, right = st.columns(2)
-    with left:
+def analysis_form(runs: Path) -> tuple[AnalysisForm | None, DeltaGenerator]:
+    """The analysis as the form has it, None while something is missing; and the place below its last field."""
+    data_column, model_column = st.columns(2)
+    with model_column:
         model = model_input()
-    with right:
+        choices, start = st.container(horizontal=True, vertical_alignment="bottom"), st.container()
+    with data_column:
         data, split, data_name = data_input(runs)
     if data is None:
-        return None
+        return None, start
     try:
-        columns = compute.columns(data, split, compute.stamp_of(data))
+        columns = task_data.columns(data, split, task_data.stamp_of(data))
     except InputError as error:
         raise DataError(f"{error}") from error
     form_fields.reset_fields_of_other_data(data, ("read-as", "label", "template", *_COLUMN_KEYS))
-    with right:
+    with data_column:
         fields = field_inputs(columns)
         match = recognized(columns) if fields == FieldMapping() else None
         st.html(data_text.format_chips_html(match[0].name if match else None))
-    with left, st.container(horizontal=True, vertical_alignment="bottom"):
+    with choices:
         examples = st.number_input("Examples", 0, 1_000_000, step=64, key=in_form("examples", 256), width=_THIRD,
                                    help=TOOLTIPS["examples"])  # fmt: skip
         device = st.selectbox("Device", ("auto", "cpu", "cuda", "mps"), key=in_form("device"), width=_THIRD,
@@ -158,8 +160,9 @@ def analysis_form(runs: Path) -> AnalysisForm | None:
         dtype = st.selectbox("Precision", ("auto", "float32", "bfloat16"), key=in_form("dtype"), width=_THIRD,
                              help=TOOLTIPS["dtype"])  # fmt: skip
     if model is None or fields is None:
-        return None
-    return AnalysisForm(model, data, split, fields, int(examples), str(device), str(dtype), data_name)
+        return None, start
+    form = AnalysisForm(model, data, split, fields, int(examples), str(device), str(dtype), data_name)
+    return form, start
 
 
 def _choice(
@@ -176,4 +179,4 @@ def _choice(
 def _column(title: str, columns: list[str], name: str, likely: str | None) -> str | None:
     """One of the columns, at first the likely one; None where none is likely, until one is chosen."""
     key = in_form(f"column-{name}", likely or (columns[0] if len(columns) == 1 else None))
-    return st.selectbox(title, columns, None, key=key, width=_NARROW + 30, placeholder="choose a column")
+    return st.selectbox(title, columns, None, key=key, width=_COLUMN, placeholder="choose a column")

@@ -7,12 +7,13 @@ from typing import cast, get_args
 import streamlit as st
 
 from semfreeze_core.errors import RunError
+from semfreeze_core.records.defaults import RULE
 from semfreeze_core.records.finetune_report import FINETUNE_REPORT
 from semfreeze_core.records.race import ObjectiveKind
 from semfreeze_core.runs.folder import FINETUNES
 from semfreeze_core.runs.store import free_name, require_name
 
-from ..data import link, setup_fields
+from ..data import compute, depth_choice, link, setup_fields
 from ..data.finetune_request import FinetuneForm, analyzed_form
 from ..data.run_folder import EXAMPLE, OpenRun
 from ..panels import page
@@ -24,6 +25,7 @@ from .validation_form import analyzed_data, eval_sample, with_split
 _NARROW = 135
 _MOST_STEPS, _LIMITS, _GIB, _HOURS = 10_000_000, (0.1, 10_000.0), 16.0, 2.0
 HELD_OUT, GIVEN = JUDGED = ("held out", "given")
+BY_FINETUNE, AS_ON_DECIDE = DECIDED = ("by the finetune", "as on Decide")
 OBJECTIVES = get_args(ObjectiveKind)
 
 
@@ -79,6 +81,7 @@ def finetune_form(opened: OpenRun, runs: Path, *, shown: bool) -> NamedFinetune 
                     evaluation = with_split(evaluation, split)
         with st.container(horizontal=True, vertical_alignment="bottom"):
             kind, limit = _objective()
+            depth = _depth(opened, shown=kind == OBJECTIVES[0])
             steps = st.number_input(
                 "Steps", 0, _MOST_STEPS, 0, width=_NARROW, help=TOOLTIPS["finetune steps"], **link.in_link("steps")
             )
@@ -91,13 +94,16 @@ def finetune_form(opened: OpenRun, runs: Path, *, shown: bool) -> NamedFinetune 
     if not shown or data is None or (judged == GIVEN and evaluation is None):
         return None
     form = analyzed_form(opened.run.manifest, data, evaluation, setup_fields.training_setup()[0])
-    form = replace(form, steps=int(steps) or None, epochs=None if steps else form.epochs, kind=kind, limit=limit)
+    form = replace(
+        form, steps=int(steps) or None, epochs=None if steps else form.epochs, kind=kind, limit=limit, depth=depth
+    )
     return NamedFinetune(form, folder, given or proposed)
 
 
 def keep_choices() -> None:
     """Hold on to the form's choices in the link, on pages that do not have it."""
     link.keep_choice("judged", JUDGED)
+    link.keep_choice("decided", DECIDED)
     link.keep_number("gib", *_LIMITS, _GIB)
     link.keep_number("hours", *_LIMITS, _HOURS)
     link.keep_number("steps", 0, _MOST_STEPS, 0)
@@ -107,6 +113,24 @@ def keep_choices() -> None:
 def keep_objective() -> None:
     """Hold on to the objective in the link, on pages that have no choice of it."""
     link.keep_option("objective", OBJECTIVES)
+
+
+def _depth(opened: OpenRun, *, shown: bool) -> int | None:
+    """The freeze depth that other pages show, where the finetune is to take it; None where it decides itself.
+
+    Args:
+        opened: the run.
+        shown: whether there is a choice: an objective chooses the depth.
+    """
+    with st.container(width="content") if shown else page.hidden("decided"):
+        decided = st.segmented_control(
+            "Freeze depth", DECIDED, default=BY_FINETUNE, required=True, help=TOOLTIPS["decided"],
+            **link.in_link("decided"),
+        )  # fmt: skip
+    if not shown or decided != AS_ON_DECIDE:
+        return None
+    recommended = compute.comparison(opened, "semantic", None, None).rules[RULE].freeze_depth
+    return depth_choice.depth_of_link(recommended or 0)
 
 
 def _objective() -> tuple[ObjectiveKind, float | None]:

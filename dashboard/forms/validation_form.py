@@ -20,7 +20,7 @@ from semfreeze_core.records.defaults import (
 from semfreeze_core.records.usual_depths import quarter_depth
 from semfreeze_core.storage import digest
 
-from ..data import compute, depth_choice, link
+from ..data import compute, depth_choice, link, task_data
 from ..data.form_fields import in_form
 from ..data.run_folder import OpenRun
 from ..text import page_text, validation_text
@@ -145,8 +145,9 @@ def finetune_form(opened: OpenRun, runs: Path, preset: Preset) -> FinetuneReques
         steps = _number("Steps", 1 if kind == "pilots" else 3 * MIN_RATE_STEPS, 100_000, f"{name}-steps", preset.steps)
         seeds = _number("Seeds", 1, 20, f"{name}-seeds", preset.seeds)
         batch = _number("Batch", 1, 4096, f"{name}-batch", 8)
-        n_train = _number("Train examples", 1, 1_000_000, f"{name}-train", preset.n_train)
-        n_eval = _number("Eval examples", 2, 100_000, f"{name}-eval", preset.n_eval)
+        most_train, most_eval = task_data.most_examples(opened, train, evaluation)
+        n_train = _number("Train examples", 1, most_train, f"{name}-train", preset.n_train)
+        n_eval = _number("Eval examples", 2, most_eval, f"{name}-eval", preset.n_eval)
     arms, depth = variant_inputs(opened, preset) if kind == "validation" else (VARIANTS, None)
     if train is None or evaluation is None:
         return None
@@ -216,4 +217,7 @@ def with_split(source: str | None, split: str | None) -> str | None:
 
 
 def _number(title: str, low: int, high: int, name: str, start: int) -> int:
-    return int(st.number_input(title, low, high, key=in_form(name, start), width=_NARROW, help=TOOLTIPS.get(name)))
+    """A whole number; what was typed for data that had more rows is lowered to what there is."""
+    key = in_form(name, min(start, high))
+    st.session_state[key] = max(low, min(int(st.session_state[key]), high))
+    return int(st.number_input(title, low, high, key=key, width=_NARROW, help=TOOLTIPS.get(name)))

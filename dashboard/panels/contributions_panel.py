@@ -15,7 +15,7 @@ from ..text import page_text
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
 from . import page
-from .scores_panel import scores_to_come
+from .parts_panel import scores_to_come
 
 
 def contributions(ctx: page.PageContext, depth: int) -> None:

@@ -8,7 +8,7 @@ from ..data.position_table import read_out_positions
 from ..data.run_folder import OpenRun
 from ..text import data_text
 from ..text.analysis_text import rendered_example, run_example
-from . import page
+from . import page, parts_panel
 
 ROWS = "examples of the run"
 _HEIGHT = 300
@@ -25,7 +25,9 @@ def choose_example(opened: OpenRun) -> int:
         if selected:
             st.button("Clear selection", on_click=selections.keep_selection, args=(None,))
     display, last = opened.run.display, opened.run.shape.n_layers
-    strips = [settled_spaces(display, read_out_positions(display, row).tolist()) for row in rows_shown]
+    strips = None
+    if display is not None:
+        strips = [settled_spaces(display, read_out_positions(display, row).tolist()) for row in rows_shown]
     table = st.dataframe(
         data_text.example_rows(examples, strips), key=f"{ROWS} {opened.name} {selections.selections_made()}",
         hide_index=True, height=_HEIGHT, on_select="rerun", selection_mode="single-row", alt="Every analyzed example",
@@ -35,8 +37,9 @@ def choose_example(opened: OpenRun) -> int:
             )
         },
     )  # fmt: skip
+    parts_panel.projection_to_come(opened, data_text.STRIPS_ON_THEIR_WAY)
     rows = table["selection"]["rows"]
-    with_tokens = {int(row) for row in display.example[: len(display.read_top)]}
+    with_tokens = set() if display is None else {int(row) for row in display.example[: len(display.read_top)]}
     first = next((row for row in rows_shown if row in with_tokens), rows_shown[0])
     return int(rows_shown[rows[0]] if rows and rows[0] < len(rows_shown) else first)
 
@@ -46,6 +49,8 @@ def show_example(opened: OpenRun, chosen: int) -> None:
     display = opened.run.display
     with st.container(border=True):
         st.markdown(rendered_example(run_example(opened.run.examples.iloc[chosen])))
+        if display is None:
+            return
         positions = read_out_positions(display, chosen)
         if len(positions):
             st.html(token_strip_html(display, positions.tolist()))

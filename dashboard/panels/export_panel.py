@@ -1,7 +1,5 @@
 """Taking a plan away: its documents, what to run, another trainer's configuration, and the same as code."""
 
-import shlex
-
 import streamlit as st
 
 from semfreeze_core.errors import InputError
@@ -9,10 +7,10 @@ from semfreeze_core.export import TARGETS, export_plan
 from semfreeze_core.plan.known_rate import validated_rate
 from semfreeze_core.records.fields import FieldMapping
 
-from ..data import compute, exports
+from ..data import exports, finetune_results
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
-from ..text.visitor_text import error_text, visitor_file, visitor_text
+from ..text.visitor_text import command_text, error_text, visitor_file, visitor_text
 from . import page
 from .html_report import report_html
 
@@ -32,7 +30,7 @@ def downloads(ctx: page.PageContext, selection: exports.PlanSelection) -> None:
             lambda: visitor_file(
                 report_html(
                     ctx.opened.run, metric=ctx.metric, name=ctx.opened.name, plan=selection.plan(),
-                    validations=compute.validations(ctx.opened),
+                    validations=finetune_results.validations(ctx.opened),
                 ),
                 sources,
             ),
@@ -44,9 +42,8 @@ def instructions(selection: exports.PlanSelection, trainer: str) -> None:
     """How a trainer runs the plan."""
     if trainer == SEMFREEZE:
         st.caption(page_text.TRAIN_CAPTION)
-        data, _ = exports.readable_data(selection.opened.run.manifest.data)
-        known = visitor_text(shlex.quote(data)) if data else "YOUR_DATA.jsonl"
-        st.code(f"semfreeze train plan.json --data {known} --out my-model", language="bash", wrap_lines=True)
+        command = exports.training_command(selection.opened.run.manifest)
+        st.code(command_text(command), language="bash", wrap_lines=True)
     elif trainer == YOUR_SCRIPT:
         st.caption(page_text.SCRIPT_CAPTION)
         st.code(page_text.SCRIPT_DIFF, language="diff", wrap_lines=True)
@@ -68,7 +65,7 @@ def trainer_config(selection: exports.PlanSelection, target: str) -> None:
     model = "the-folder-of-the-model" if plan.model.source == "embedded" else None
     data, mapping = exports.readable_data(manifest.data)
     try:
-        rate = validated_rate(compute.validations(selection.opened), plan)
+        rate = validated_rate(finetune_results.validations(selection.opened), plan)
         exported = export_plan(plan, target, model=model, data=data, mapping=mapping or FieldMapping(), rate=rate)
     except InputError as error:
         st.info(error_text(error))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from semfreeze_core.errors import InputError
 from semfreeze_core.records.finetune_report import FinetuneReport
 from semfreeze_core.records.job import Job
 from semfreeze_core.runs.finetunes import GuidedFinetune
@@ -21,7 +22,7 @@ from semfreeze_core.wording.race import (
 )
 
 from ..charts.racing import draw_racing
-from ..data import compute, link, news, setup_fields
+from ..data import estimates, finetune_results, link, news, setup_fields
 from ..data.finetune_request import form_of
 from ..data.run_folder import EXAMPLE, paths_allowed, server_catalog
 from ..data.visitor_requests import submit
@@ -30,13 +31,13 @@ from ..server.failures import guarded
 from ..text import finetune_text
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
-from ..text.visitor_text import command_text, visitor_text
+from ..text.visitor_text import command_text, error_text, visitor_text
 from . import page
 
 
 def finetunes_panel(ctx: page.PageContext) -> None:
     """The run's guided finetunes: the chosen one's result, or how far it is."""
-    finetunes = compute.finetunes(ctx.opened)
+    finetunes = finetune_results.finetunes(ctx.opened)
     jobs = _jobs_of(ctx)
     names = [*finetunes, *(name for name, job in jobs.items() if name not in finetunes and not job.finished)]
     if not names:
@@ -67,7 +68,7 @@ def finetune_result(report: FinetuneReport, folder: Path, job: Job | None) -> No
         st.dataframe(race_table(report.race).dicts(), hide_index=True, alt="The variants of the race")
     if paths_allowed():
         st.markdown(escaped(finetune_text.MODEL_HERE.format(folder=folder)))
-        st.caption(escaped(PRIVATE_FOLDER))
+        st.caption(PRIVATE_FOLDER)
     else:
         st.markdown(escaped(finetune_text.MODEL_ON_SERVER.format(name=folder.name)))
     if notes := report.training.get("notes"):
@@ -81,7 +82,7 @@ def follow(ctx: page.PageContext, name: str, job: Job) -> None:
     """A finetune that runs, drawn again every other second, until its report is there."""
 
     def look() -> None:
-        now = compute.finetunes(ctx.opened).get(name)
+        now = finetune_results.finetunes(ctx.opened).get(name)
         if now is not None and now.report is not None:
             st.rerun(scope="app")
         _so_far(now, job)
@@ -101,7 +102,11 @@ def start_finetune(ctx: page.PageContext, runs: Path, *, shown: bool) -> None:
         return
     if setup_fields.training_setup()[0].lora:
         st.info(finetune_text.WHOLE_LAYERS)
-    lines, assumed = compute.finetune_lines(ctx.opened, asked.form)
+    try:
+        lines, assumed = estimates.finetune_lines(ctx.opened, asked.form)
+    except InputError as error:  # it cannot be made like this
+        st.error(error_text(error))
+        return
     st.markdown(_bullets(lines))
     examples = " and ".join(f"{n:,} {what}" for what, n in assumed.items())
     st.caption(finetune_text.UNFETCHED_FORECAST.format(examples=examples) if assumed else finetune_text.FORECAST)
@@ -162,4 +167,4 @@ def _as_code(command: Sequence[str], folder: Path) -> None:
 
 
 def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {escaped(visitor_text(line))}" for line in lines)
+    return "\n".join(f"- {error_text(line)}" for line in lines)

@@ -8,7 +8,7 @@ import streamlit as st
 
 from semfreeze_core.errors import RunError
 from semfreeze_core.records.job import Job
-from semfreeze_core.runs.folder import lacks_scores
+from semfreeze_core.runs.folder import lacks_parts
 from semfreeze_core.runs.job_events import read_progress
 from semfreeze_core.runs.job_folder import read_log
 from semfreeze_core.runs.jobs import cancel, failure, find_job, job_folder, list_jobs, revive
@@ -99,7 +99,7 @@ def show_job(folder: Path, job: Job, section: str) -> None:
         if job.state == "running":
             st.progress(progress.fraction or 0.0 if progress else 0.0, text=stage_line(progress))
             if _plan_is_ready(job):
-                st.markdown(f"**{PLAN_READY}.** {page_text.SCORES_FOLLOW}")
+                st.markdown(f"**{PLAN_READY}.** {page_text.PARTS_FOLLOW}")
         elif job.state == "done" and section == ON_PAGE:  # as high as before: a page that shrinks scrolls by itself
             st.progress(1.0, text=page_text.ALL_DONE)
             if job.spec.command[0] == "analyze":
@@ -113,11 +113,11 @@ def show_job(folder: Path, job: Job, section: str) -> None:
 
 
 def can_resume(folder: Path, job: Job) -> bool:
-    """Whether a job of finetunes, or of an analysis whose run lacks scores, stopped early, and no later one does it."""
+    """Whether a job of finetunes, or of an analysis whose run lacks parts, stopped early, and no later one does it."""
     if job.state not in ("cancelled", "failed", "dead"):
         return False
     kind, out = job.spec.command[0], job.spec.out
-    if kind not in _RESUMABLE and not (kind == "analyze" and out is not None and lacks_scores(Path(out))):
+    if kind not in _RESUMABLE and not (kind == "analyze" and out is not None and lacks_parts(Path(out))):
         return False
     same = [other.name for other in list_jobs(folder) if other.spec.command == job.spec.command]
     return job.name == max(same, default=job.name)
@@ -138,9 +138,9 @@ def _open_button(job: Job, section: str) -> None:
 
 
 def _plan_is_ready(job: Job) -> bool:
-    """Whether an analysis has made its run and only measures scores that decide nothing."""
+    """Whether an analysis has made its run and only adds parts that decide nothing."""
     command, out = job.spec.command[0], job.spec.out
-    return job.state == "running" and command == "analyze" and out is not None and lacks_scores(Path(out))
+    return job.state == "running" and command == "analyze" and out is not None and lacks_parts(Path(out))
 
 
 def _run_of(job: Job) -> str | None:

@@ -27,7 +27,7 @@ from ..charts.numbers import numbers_of
 from ..charts.stack import stack_html
 from ..charts.theme import figure_html, on_page
 from ..components.layer_stack import draggable_stack
-from ..data import compute, depth_choice, link, run_choice, selections, setup_fields
+from ..data import compute, depth_choice, estimates, finetune_results, link, run_choice, selections, setup_fields
 from ..data.run_folder import OpenRun, server_catalog
 from ..server.failures import guarded
 from ..text import page_text
@@ -151,9 +151,10 @@ def hidden_depth(opened: OpenRun) -> None:
 def selected_examples(opened: OpenRun) -> tuple[int, ...]:
     """Rows of the run's examples whose positions are selected in the projection; none where nothing is."""
     selected = selections.selection(opened.name)
-    if selected is None:
+    display = opened.run.display
+    if selected is None or display is None:
         return ()
-    return tuple(sorted({int(opened.run.display.example[position]) for position in selected.positions}))
+    return tuple(sorted({int(display.example[position]) for position in selected.positions}))
 
 
 def selected_curve(ctx: PageContext) -> GainCurve:
@@ -208,8 +209,8 @@ def header(
     with ctx.top:
         conclusion(sentence)
         if validated and depth:  # full finetuning needs no evidence
-            badge = compute.badge(ctx.opened, depth)
-            text = evidence_text(badge, compute.validations(ctx.opened), depth)
+            badge = finetune_results.badge(ctx.opened, depth)
+            text = evidence_text(badge, finetune_results.validations(ctx.opened), depth)
             st.html(badge_html(badge, visitor_text(text)))
         description = stack_sentence(ctx.n_layers, depth)
         if readouts and depth is not None:
@@ -251,10 +252,10 @@ def depth_costs(opened: OpenRun) -> tuple[CostTable, Speed] | None:
     options, gpu = setup_fields.training_setup()
     try:
         setup = training_setup(opened.run)
-        table = compute.depth_costs(opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
+        table = estimates.depth_costs(opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
     except PlanError:
         return None
-    measured = compute.finetune_rate(opened, setup.precision)[0]
+    measured = estimates.finetune_rate(opened, setup.precision)[0]
     return table, training_speed(None, None, setup, gpu=gpu, measured=measured)
 
 
@@ -265,7 +266,7 @@ def depth_readouts(ctx: PageContext) -> list[str]:
         return []
     table, speed = costs
     wide_steps = link.whole_number("wide", 0)
-    deeper = compute.deeper_costs(ctx.opened, training_setup(ctx.opened.run), wide_steps) if wide_steps else ()
+    deeper = estimates.deeper_costs(ctx.opened, training_setup(ctx.opened.run), wide_steps) if wide_steps else ()
     whole = {k: one.whole for k, one in enumerate(deeper) if one is not None}
     gpu = setup_fields.training_setup()[1]
     return [page_text.depth_readout(whole.get(k, cost), speed.rates, gpu) for k, cost in enumerate(table.depths)]

@@ -18,7 +18,7 @@ from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.race import ObjectiveKind
 from semfreeze_core.records.training import LoraSetup, TrainingSetup
 
-from ..data import compute, depth_choice, exports, link, setup_fields
+from ..data import compute, depth_choice, estimates, exports, link, setup_fields
 from ..forms.finetune_form import OBJECTIVES
 from ..forms.setup_form import limits_budget
 from .page import PageContext
@@ -74,8 +74,8 @@ def plan_basis(ctx: PageContext) -> PlanBasis:
     run = ctx.opened.run
     options, gpu = setup_fields.training_setup()
     setup = setup_from_options(run.shape, run, options, with_reference=True, gpu=gpu)
-    costs = compute.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
-    speed = training_speed(None, None, setup, gpu=gpu, measured=compute.finetune_rate(ctx.opened, setup.precision)[0])
+    costs = estimates.depth_costs(ctx.opened, setup, LoraSetup(options.lora_rank or LORA_RANK))
+    speed = training_speed(None, None, setup, gpu=gpu, measured=estimates.finetune_rate(ctx.opened, setup.precision)[0])
     objective = cast(ObjectiveKind, link.chosen_option("objective", OBJECTIVES))
     rule = cast(RuleName, link.chosen_option("rule", RULES))
     limits = Limits(
@@ -101,7 +101,7 @@ def deeper_cost(ctx: PageContext, basis: PlanBasis, depth: int) -> ProgressiveCo
         PlanError: it is not possible at this depth or in this setup.
     """
     steps = int(link.number("wide", 0))
-    return compute.deeper_cost(ctx.opened, basis.setup, depth, steps) if steps else None
+    return estimates.deeper_cost(ctx.opened, basis.setup, depth, steps) if steps else None
 
 
 def selection(ctx: PageContext, basis: PlanBasis, depth: int) -> exports.PlanSelection:

@@ -13,7 +13,7 @@ from semfreeze_core.wording.plan import depth_headline, no_recommendation
 from semfreeze_core.wording.validation import measured_sentence
 
 from ..charts.stack import strip_html
-from ..data import compute, run_choice
+from ..data import compute, finetune_results, run_choice
 from ..data.run_folder import CatalogEntry, OpenRun, server_catalog
 from ..text import page_text
 from ..text.analysis_text import escaped
@@ -101,7 +101,7 @@ def _fill(box: _Box, opened: OpenRun) -> None:
     box.plan.markdown(no_recommendation(RULE, None) if depth is None else depth_headline(depth, n_layers))
     box.stack.html(_strip(manifest, depth))
     with suppress(RunError):
-        reports = compute.named_validations(server_catalog(), name)
+        reports = finetune_results.named_validations(server_catalog(), name)
         box.measured.caption(escaped(visitor_text(measured_sentence(reports, depth))))
 
 

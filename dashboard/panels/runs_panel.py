@@ -7,7 +7,7 @@ import streamlit as st
 from semfreeze_core.runs.store import RunEntry, list_runs, remove_run, rename_run, write_note
 from semfreeze_core.wording.numbers import byte_size
 
-from ..data import compute, form_fields
+from ..data import finetune_results, form_fields
 from ..data.run_folder import server_catalog
 from ..text import page_text
 from ..text.analysis_text import escaped
@@ -31,7 +31,7 @@ def runs_panel() -> None:
     query = str(st.text_input("Only those with", key=form_fields.in_form("runs sought"), width=320,
                                placeholder="a word of name, model, data or note"))  # fmt: skip
     shown = [entry for entry in entries if matches(entry, query)]
-    validations = {entry.name: compute.named_validations(server_catalog(), entry.name) for entry in shown}
+    validations = {entry.name: finetune_results.named_validations(server_catalog(), entry.name) for entry in shown}
     table = st.dataframe(
         folder_rows(shown, validations), hide_index=True, key=ROWS, on_select="rerun", selection_mode="single-row",
         alt="All runs of this folder, their sizes, proofs and notes",

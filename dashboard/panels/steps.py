@@ -6,7 +6,7 @@ from semfreeze_core.errors import RunError
 from semfreeze_core.plan.badge import evidence_badge
 from semfreeze_core.records.defaults import RULE
 
-from ..data import compute, depth_choice, run_choice
+from ..data import compute, depth_choice, finetune_results, run_choice
 from ..data.run_folder import EXAMPLE, first_run, server_catalog
 
 DONE = " ✓"  # behind a page's name; no icon, which Streamlit has browsers fetch from a server of Google's
@@ -31,7 +31,7 @@ def done_steps() -> set[str]:
     recommended = compute.comparison(opened, next(iter(opened.run.traces)), None, None).rules[RULE].freeze_depth
     depth = depth_choice.depth_of_link(recommended)
     done = {"Data", "Analyze"}
-    if depth is not None and evidence_badge(compute.validations(opened), depth) == "measured":
+    if depth is not None and evidence_badge(finetune_results.validations(opened), depth) == "measured":
         return done | {"Decide", "Prove"}
     if depth is not None and name in st.session_state.get(_DECIDED, ()):
         done.add("Decide")

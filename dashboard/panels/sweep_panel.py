@@ -7,7 +7,7 @@ from semfreeze_core.wording.sweep import REGRET_CAPTION, regret_table
 from semfreeze_core.wording.validation import finetune_conditions
 
 from ..charts.sweeps import draw_sweep
-from ..data import compute, link
+from ..data import finetune_results, link
 from ..text import page_text, validation_text
 from ..text.analysis_text import escaped
 from ..text.tooltips import TOOLTIPS
@@ -16,7 +16,7 @@ from . import page
 
 def sweep_panel(ctx: page.PageContext) -> None:
     """The chosen sweep; nothing when the run has none."""
-    reports = compute.sweeps(ctx.opened)
+    reports = finetune_results.sweeps(ctx.opened)
     if not reports:
         return
     names = list(reports)

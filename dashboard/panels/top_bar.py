@@ -15,7 +15,7 @@ from semfreeze_core.wording.plan import depth_summary
 from semfreeze_core.wording.validation import measured_lines
 
 from ..charts.plan_picture import plan_picture
-from ..data import compute, link, run_choice, setup_fields
+from ..data import finetune_results, link, run_choice, setup_fields
 from ..data.run_folder import OpenRun
 from ..forms.setup_form import gpu_input, setup_options
 from ..text import page_text
@@ -98,7 +98,7 @@ def picture_of_plan(opened: OpenRun) -> Callable[[], bytes]:
     depth = int(link.number("depth", 0))
     costs = page.depth_costs(opened)
     meters = [] if costs is None else page_text.start_meters(costs[0], depth, costs[1].rates)
-    lines = [*measured_lines(compute.validations(opened), depth, n_layers), page_text.run_sentence(opened.run)]
+    lines = [*measured_lines(finetune_results.validations(opened), depth, n_layers), page_text.run_sentence(opened.run)]
     headline, *cost = depth_summary(depth, n_layers, None if costs is None else costs[0].depths[depth])
     shown = [visitor_text(line) for line in lines]
     return partial(plan_picture, headline, " ".join(cost), n_layers, depth, meters, shown)

@@ -10,10 +10,10 @@ from semfreeze_core.wording.numbers import CI
 
 from ..charts import frontier, tokens
 from ..charts.projection import Coloring
-from ..data import compute, link, position_table, projections, selections
+from ..data import compute, link, position_table, projected, projections, selections
 from ..text import page_text
 from ..text.tooltips import TOOLTIPS
-from . import page, umap_panel
+from . import page, parts_panel, umap_panel
 
 PROJECTION, ROWS, CELLS = "projection", "rows", "cells"
 KINDS, AXES = ("PCA", "UMAP"), ("2-D", "3-D")
@@ -23,6 +23,7 @@ FEW, MOST_PATHS = 12, 40
 def projection_chart(ctx: page.PageContext, depth: int) -> None:
     """The projection, opened where the reader was when the selection was made."""
     display, selected = ctx.opened.run.display, selections.selection(ctx.opened.name)
+    title, term = "Hidden states in one projection, layer by layer", "projection"
     with ctx.choices:
         kind = kind_choice()
         if kind == "UMAP":
@@ -35,6 +36,10 @@ def projection_chart(ctx: page.PageContext, depth: int) -> None:
             link.keep_choice("space", AXES)
         else:
             umap_panel.keep_umap_settings()
+    if display is None:
+        st.markdown(f"**{title}**", help=TOOLTIPS[term])
+        parts_panel.projection_to_come(ctx.opened)
+        return
     space = selected.space if selected and selected.depth == depth else depth
     flat = axes == "2-D"
     if umap is not None:
@@ -46,10 +51,9 @@ def projection_chart(ctx: page.PageContext, depth: int) -> None:
     else:
         points = projections.pca_points(display, 2 if flat else 3)
         caption = page_text.pca_caption(display, len(points.positions), space, flat)
-        title, term = "Hidden states in one projection, layer by layer", "projection"
     chosen = selected.positions if selected else ()
     curve = page.selected_curve(ctx)
-    figure = compute.projection(ctx.opened, points, color, ctx.metric, paths, chosen, space, depth, curve)
+    figure = projected.projection(ctx.opened, points, color, ctx.metric, paths, chosen, space, depth, curve)
     name = f"{PROJECTION}-{kind}-{selections.selections_made()}"
 
     def keep_selection() -> None:
@@ -105,8 +109,10 @@ def keep_choices() -> None:
 
 
 def selection(ctx: page.PageContext, depth: int) -> None:
-    """The selected positions' own curve and rows; all that were read out when nothing is selected."""
+    """The selected positions' own curve and rows; or all that were read out, once they are there."""
     run, display = ctx.opened.run, ctx.opened.run.display
+    if display is None:
+        return
     selected = selections.selection(ctx.opened.name)
     chosen = selected.positions if selected else ()
     if chosen:
@@ -132,7 +138,7 @@ def selection(ctx: page.PageContext, depth: int) -> None:
 
 def drill_down(ctx: page.PageContext, depth: int, example: int) -> None:
     """One example: prompt and reference, and its tokens through all spaces."""
-    run, display = ctx.opened.run, ctx.opened.run.display
+    run, display = ctx.opened.run, ctx.opened.run.require_display()
     positions = position_table.read_out_positions(display, example)
     example_row = run.examples.iloc[example]
     st.markdown(

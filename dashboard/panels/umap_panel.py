@@ -17,7 +17,7 @@ from semfreeze_core.semantics.umap_projection import (
     require_umap,
 )
 
-from ..data import compute, link, news
+from ..data import link, news, projected
 from ..data.run_folder import OpenRun, server_catalog
 from ..data.visitor_requests import submit
 from ..text import page_text
@@ -60,10 +60,10 @@ def umap_or_offer(opened: OpenRun, settings: UmapSettings) -> UmapProjection | N
 
     A damaged one is said to be, and offered anew. A demonstration computes nothing.
     """
-    display, seed, n_neighbors = opened.run.display, settings.seed, settings.n_neighbors
+    display, seed, n_neighbors = opened.run.require_display(), settings.seed, settings.n_neighbors
     try:
         require_umap(display, seed=seed, n_neighbors=n_neighbors)
-        if (projection := compute.umap(opened, seed, n_neighbors)) is not None:
+        if (projection := projected.umap(opened, seed, n_neighbors)) is not None:
             return projection
     except RunError as error:
         st.warning(error_text(error))

@@ -19,16 +19,69 @@ INTRODUCTION = (
     "in the background: close the page, come back, and find it here."
 )
 escaped = markdown_sentence  # as pages call it
+# What a page says in the place of phrases of the command line, which are patterns.
+_ON_PAGES = {
+    r"--rule measured runs (.*): give --train and --eval": r"The rule measured runs \1: start pilots on the page Prove",
+    r"Run `semfreeze sweep` first, and train with `--keep-best`": "Start a sweep on the page Prove first, and keep the "
+    "checkpoint with the lowest eval loss when you train",
+    r"Use --max-cost-fraction instead": "Set a limit of compute instead",
+    r", or continue with --allow-few \([^)]*\)": "",
+    r", or continue with --allow-new-tokens": "",
+    r"which `semfreeze preview --skipped FILE` lists": "which Download skipped rows lists",
+    r", or give its rate, as in --lr \S+?(?=\.?(?:\s|$))": "",
+    r"with --eval\b": "under Evaluate on",
+    r"which --template can add": "as Read it, template and completion, can",
+    r"To freeze a quarter of the layers, (.*?), add --depth (\d+); to train every layer, --depth 0": r"To freeze a "
+    r"quarter of the layers, \1, set depth \2 on the page Decide, 0 to train every layer; then choose Freeze depth, as "
+    "on Decide, here",
+    r" With --model, --calibrate counts it\.": "",
+}
+# The label of the control that does what a flag does.
+_CONTROLS = {
+    "batch-size": "Batch",
+    "batches": "Batches",
+    "checkpointing": "Checkpointing",
+    "epochs": "Epochs",
+    "eval": "Evaluate on",
+    "eval-examples": "Eval examples",
+    "frozen-bits": "Quantize frozen layers",
+    "gpu": "GPU",
+    "lora": "Train adapters",
+    "lora-rank": "LoRA rank",
+    "loss": "Loss",
+    "max-cost-fraction": "Compute",
+    "max-memory-gib": "Memory",
+    "objective": "Objective",
+    "optimizer": "Optimizer",
+    "precision": "Precision",
+    "prefix-cache": "Prefix cache",
+    "rule": "Rule",
+    "seeds": "Seeds",
+    "sequence-length": "Length",
+    "steps": "Steps",
+    "stock": "Stock trainer",
+    "train": "Train on",
+    "train-examples": "Train examples",
+}
 _LONGEST_PIECE = 700  # characters of one piece that are shown
 
 
-def preview_sentence(data: DataPreview) -> str:
-    """How the data would be read, above the examples; without the fields where a note below says them."""
+def preview_sentence(data: DataPreview, name: str, n_asked: int) -> str:
+    """How the data would be read, above the examples; without the fields where a note below says them.
+
+    Args:
+        data: what would be read.
+        name: of the data.
+        n_asked: examples to draw; 0 takes all.
+    """
+    n = min(n_asked, data.n_usable) or data.n_usable
+    drawn = f"{n:,} of them are analyzed" if n < data.n_usable else "All of them are analyzed"
+    usable = f"Of {escaped(name)}, {data.n_usable:,} of {data.n_rows:,} rows can be used"
     if any(note.startswith(READ_AS) for note in data.notes):
-        return f"**{data.n_usable:,} of {data.n_rows:,} rows can be used.** Target tokens are marked."
+        return f"**{usable}.** {drawn}. Target tokens are marked."
     columns = {name.removesuffix("_field"): column for name, column in data.mapping.items() if column is not None}
     fields = ", ".join(f"{name} from {escaped(repr(column))}" for name, column in columns.items())
-    return f"**{data.n_usable:,} of {data.n_rows:,} rows can be used**: {fields}. Target tokens are marked."
+    return f"**{usable}**: {fields}. {drawn}. Target tokens are marked."
 
 
 def rendered_example(example: RenderedExample) -> str:
@@ -58,10 +111,13 @@ def run_example(example: "pd.Series[Any]") -> RenderedExample:
 
 
 def form_message(text: str) -> str:
-    """A message of the command line's, naming the form's fields where it names flags of the data's fields."""
+    """A message of the command line's, naming a page's controls where it names flags."""
     message = text.replace(f"with {FIELD_FLAGS}", "under Read it")
+    for phrase, here in _ON_PAGES.items():
+        message = re.sub(phrase, here, message)
     message = re.sub(r" \(--(?:\w+-field|template)\)", "", message)
-    return re.sub(r"--(\w+)-field\b|--(template)\b", lambda match: (match[1] or match[2]).capitalize(), message)
+    message = re.sub(r"--(\w+)-field\b|--(template)\b", lambda match: (match[1] or match[2]).capitalize(), message)
+    return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", lambda match: _CONTROLS.get(match[1], match[0]), message)
 
 
 def _shortened(text: str) -> str:

@@ -13,6 +13,9 @@ from semfreeze_core.wording.numbers import counted, percent
 from .visitor_text import error_text
 
 STRIP = "predicted early"
+STRIPS_ON_THEIR_WAY = (
+    "From which layer on the model predicts each target token is being computed. It appears here when it is ready."
+)
 STRIP_HELP = (
     "A bar for each of the first target tokens: the taller, the earlier the head predicts it in every hidden state "
     "that follows. No bar: not in the last one. Empty where the tokens were not read out."
@@ -73,25 +76,26 @@ def data_notes(manifest: RunManifest) -> list[str]:
     return [*lines, *(error_text(note) for note in manifest.notes)]
 
 
-def example_rows(examples: pd.DataFrame, strips: Sequence[list[int] | None]) -> list[dict[str, object]]:
+def example_rows(examples: pd.DataFrame, strips: Sequence[list[int] | None] | None) -> list[dict[str, object]]:
     """A line an example: where it stands in the data, the end of its prompt, its completion, and its target tokens.
 
     Args:
         examples: of the run.
-        strips: of each, as many hidden states as predict each of its first target tokens; None where none was kept.
+        strips: of each, as many hidden states as predict each of its first target tokens; None where none was kept,
+            and in place of all where they are to come.
     """
     labeled = examples["label"].notna().any()
     return [
         {"data row": row.row}
         | ({"label": row.label} if labeled else {})
+        | ({} if strips is None else {STRIP: strip})
         | {
-            STRIP: strip,
             "prompt ends": " ⏎ ".join(str(row.prompt).strip().splitlines()[-_PROMPT_LINES:]),
             "completion": str(row.completion),
             "tokens": row.n_tokens,
             "target tokens": row.n_supervised,
         }
-        for row, strip in zip(examples.itertuples(), strips, strict=True)
+        for row, strip in zip(examples.itertuples(), strips or [None] * len(examples), strict=True)
     ]
 
 
@@ -114,8 +118,9 @@ def format_chips_html(detected: str | None) -> str:
 def strip_caption(n_shown: int, n_layers: int) -> str:
     """What the colors of target tokens mean."""
     return (
-        f"The first {counted(n_shown, 'target token')}. The darker, the earlier the head predicts the token in every "
-        f"hidden state that follows. Dashed: not in the last one. Point at a token for its state, of {n_layers + 1}."
+        f"The first {counted(n_shown, 'target token')}. The stronger its color, the earlier the head predicts the "
+        "token in every hidden state that follows. Dashed: not in the last one. Point at a token for its state, of "
+        f"{n_layers + 1}."
     )
 
 

@@ -26,7 +26,7 @@ from ..data.analysis_request import BUNDLED_MODEL, EMBEDDED, UPLOADS, upload_nam
 from ..data.link import RefusedValue
 from .visitor_text import error_text, source_name
 
-SCORES_FOLLOW = "Other layer scores follow; the plan does not depend on them."
+PARTS_FOLLOW = "What else the analysis measures follows. The plan does not depend on it."
 SET_LIMIT = {
     "balanced": "Set a limit: GPU, memory, or compute.",
     "memory": "Set a limit: memory, or a GPU.",

@@ -117,6 +117,8 @@ TOOLTIPS = {
     "start": "validate: the planned depth against full finetuning, half and LoRA. quick look: against full finetuning "
     "alone, once. sweep: several depths, and what every rule would have cost. pilots: short finetunes of a few depths "
     "choose one (the rule measured). finetune: one job that chooses what to train and gives you the trained model.",
+    "decided": "How many layers are frozen. by the finetune: a short race of depths decides where the finetune is long "
+    "enough, else checks of your examples. as on Decide: the depth that stands there.",
     "judged": "Eval examples choose the learning rate, the variant and the checkpoint. held out: a share of the "
     "training rows, none of whose prompts stays in training.",
     "objective": "balanced: the cheapest variant close to the best one's loss reduction. quality: the lowest loss. "

@@ -7,9 +7,10 @@ import streamlit as st
 
 from semfreeze_core.errors import InputError, RunError
 from semfreeze_core.records.defaults import HELD_OUT_DATA
+from semfreeze_core.records.preview import DataPreview, MemoryForecast
 from semfreeze_core.runs.jobs import list_jobs
 from semfreeze_core.wording.runs import memory_sentence
-from semfreeze_dashboard.data import compute, form_fields, link, news, run_choice
+from semfreeze_dashboard.data import compute, finetune_results, form_fields, link, news, run_choice, task_data
 from semfreeze_dashboard.data.analysis_request import AnalysisForm, proposed_name, run_path
 from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
@@ -49,7 +50,7 @@ def open_run_data() -> None:
     page.conclusion(data_text.data_sentence(data, page_text.data_name(data.source)))
     example = st.container()
     evaluation = eval_examples(opened)
-    shared_prompts = None if evaluation is None else compute.shared_prompts(opened, evaluation)
+    shared_prompts = None if evaluation is None else task_data.shared_prompts(opened, evaluation)
     shared = data_text.shared_figure(shared_prompts, evaluation)
     for column, (title, value, beside, term) in zip(
         st.columns(5), [*data_text.data_figures(data, opened.run.examples), shared], strict=True
@@ -68,7 +69,7 @@ def open_run_data() -> None:
 def eval_examples(opened: OpenRun) -> str | None:
     """The eval examples of the newest validation; None without one, or where its rows were held out."""
     with suppress(RunError):  # a damaged report, which the page Prove says
-        for report in reversed(compute.validations(opened).values()):
+        for report in reversed(finetune_results.validations(opened).values()):
             evaluation: str = report.settings.eval
             if evaluation != HELD_OUT_DATA:
                 return evaluation
@@ -76,18 +77,28 @@ def eval_examples(opened: OpenRun) -> str | None:
 
 
 def analyze(runs: Path) -> None:
-    """The form, what it would read, the memory that takes, and the button."""
+    """The form, the button, the memory that the analysis takes, and what it would read."""
     page.conclusion("Analyze a model on your data, layer by layer")
     st.caption(INTRODUCTION)
-    form = analysis_form(runs)
+    form, start = analysis_form(runs)
+    shown = st.empty()
     if form is None:
-        follow_analyses(runs)
-        st.info(page_text.CHOOSE_FIRST)
+        with start:
+            follow_analyses(runs)
+        shown.info(page_text.CHOOSE_FIRST)
         return
-    with st.spinner(page_text.LOOKING, show_time=True):
-        data = compute.data_preview(form, compute.stamp_of(form.data))
-        memory = compute.memory_forecast(form, data)
-    st.markdown(preview_sentence(data), help=TOOLTIPS["supervised"])
+    with shown, st.spinner(page_text.LOOKING, show_time=True):  # in the place of the preview of other data
+        data = task_data.data_preview(form, task_data.stamp_of(form.data))
+        memory = task_data.memory_forecast(form, data)
+    with start:
+        run_button(runs, form, memory)
+    with shown.container():
+        preview(data, form)
+
+
+def preview(data: DataPreview, form: AnalysisForm) -> None:
+    """What would be read: how many rows, what is said of them, and a few as the model gets them."""
+    st.markdown(preview_sentence(data, form.data_name, form.examples), help=TOOLTIPS["supervised"])
     for note in data.notes:
         st.caption(error_text(note))
     if data.n_skipped:
@@ -95,11 +106,6 @@ def analyze(runs: Path) -> None:
     for tab, example in zip(st.tabs([f"Row {e.row}" for e in data.examples]), data.examples, strict=True):
         with tab:
             st.markdown(rendered_example(example))
-    if memory.fits:
-        st.caption(memory_sentence(memory))
-    else:
-        st.error(memory_sentence(memory))
-    run_button(runs, form, fits=memory.fits)
 
 
 def follow_analyses(runs: Path) -> None:
@@ -111,16 +117,20 @@ def follow_analyses(runs: Path) -> None:
             jobs_panel.follow_job(runs, job.name)
 
 
-def run_button(runs: Path, form: AnalysisForm, *, fits: bool) -> None:
+def run_button(runs: Path, form: AnalysisForm, memory: MemoryForecast) -> None:
     """The run's name, the button that starts the job or joins the one that does the same, and how that job stands."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         proposed = proposed_name(runs, form)
         name = st.text_input("Name of the run", key=form_fields.in_form(f"name-{proposed}", proposed), width=320)
-        pressed = st.button("Analyze", type="primary", disabled=not fits)
+        pressed = st.button("Analyze", type="primary", disabled=not memory.fits)
     path = run_path(runs, name or proposed)
     follow_analyses(runs)  # in sight of the button
-    st.caption("The same on the command line:")
-    st.code(command_text((*form.command(), f"--out={path}")), language="bash", wrap_lines=True)
+    if memory.fits:
+        st.caption(memory_sentence(memory))
+    else:
+        st.error(memory_sentence(memory))
+    with st.expander("The same on the command line"):
+        st.code(command_text((*form.command(), f"--out={path}")), language="bash", wrap_lines=True)
     if pressed:
         if path.exists():
             raise InputError(f"A run named {path.name} already exists. Choose another name.")

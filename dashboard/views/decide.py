@@ -20,16 +20,16 @@ from semfreeze_dashboard.forms.finetune_form import OBJECTIVES
 from semfreeze_dashboard.panels import page, tables
 from semfreeze_dashboard.panels.cost_charts import cost_charts, gpu_ruler
 from semfreeze_dashboard.panels.frontier_panel import frontier_panel, keep_saving, saving_choice
+from semfreeze_dashboard.panels.parts_panel import scores_to_come
 from semfreeze_dashboard.panels.plan_basis import BUDGET, RULES, PlanBasis, plan_basis
 from semfreeze_dashboard.panels.plan_figures import plan_figures
 from semfreeze_dashboard.panels.saving_panel import saving_panel
 from semfreeze_dashboard.panels.schedule_panel import phases, scheduled
-from semfreeze_dashboard.panels.scores_panel import scores_to_come
 from semfreeze_dashboard.panels.undecided_panel import undecided_panel
 from semfreeze_dashboard.text import page_text
 from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
-from semfreeze_dashboard.text.visitor_text import visitor_text
+from semfreeze_dashboard.text.visitor_text import error_text
 
 SHOWS_DEPTH = True
 
@@ -127,7 +127,7 @@ def rules(shown: _Shown) -> None:
         hide_index=True,
         alt="The depth of every rule and its cost",
     )
-    st.markdown("\n".join(f"- {escaped(line)}" for line in opinion_reasons(shown.comparison)))
+    st.markdown("\n".join(f"- {error_text(line)}" for line in opinion_reasons(shown.comparison)))
 
 
 def gpu_table(alternatives: Mapping[str, DepthCost], shown: _Shown) -> None:
@@ -179,10 +179,10 @@ def conclusion(ctx: page.PageContext, shown: _Shown) -> None:
     if opinion is None:
         st.info(escaped(basis.problem or page_text.SET_LIMIT[basis.objective]))
     elif opinion.freeze_depth is None:
-        st.warning(escaped(recommendation_sentence(shown.comparison.rules, basis.rule, shown.depth)))
+        st.warning(error_text(recommendation_sentence(shown.comparison.rules, basis.rule, shown.depth)))
         undecided_panel(ctx)
     for warning in warnings_of(ctx.opened.run, frozen=shown.depth > 0):
-        st.warning(escaped(visitor_text(warning)))
+        st.warning(error_text(warning))
 
 
 draw = page.as_fragment(body)

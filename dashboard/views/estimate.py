@@ -18,7 +18,7 @@ from semfreeze_core.wording.costs import MEMORY_NOTE, estimate_sentence, lora_na
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import costs
 from semfreeze_dashboard.components.layer_stack import draggable_stack
-from semfreeze_dashboard.data import compute, depth_choice, run_choice, setup_fields
+from semfreeze_dashboard.data import depth_choice, estimates, run_choice, setup_fields
 from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
 from semfreeze_dashboard.forms import estimate_form
 from semfreeze_dashboard.panels import page, saving_panel, tables
@@ -75,12 +75,12 @@ def body() -> None:
         with top:
             page.conclusion(page_text.ESTIMATE_TITLE)
         return
-    shape = compute.named_shape(model)
+    shape = estimates.named_shape(model)
     options, gpu = setup_fields.training_setup()
     options = replace(options, train_examples=rows)
     depth_choice.note_estimate(model, shape.n_layers)
     setup = setup_from_options(shape, None, options, with_reference=True, gpu=gpu)
-    table = compute.estimate(model, setup, LoraSetup(options.lora_rank))
+    table = estimates.estimate(model, setup, LoraSetup(options.lora_rank))
     last = len(table.depths) - 1
     with top:
         headline, stack, ruler = st.container(), st.container(), st.container()
@@ -127,7 +127,7 @@ def figures(asked: _Estimate) -> None:
 def setup_model(opened: OpenRun) -> tuple[ModelShape, None]:
     """The model that is estimated, as far as it is known; the open run's shape where it is not, which the page says."""
     try:
-        return compute.named_shape(estimate_form.model_of_link()), None
+        return estimates.named_shape(estimate_form.model_of_link()), None
     except InputError:
         return opened.run.shape, None
 
@@ -137,7 +137,7 @@ def link_choices(opened: OpenRun) -> None:
     estimate_form.keep_inputs()
     model = estimate_form.model_of_link()
     known = model.lower() in KNOWN_SHAPES  # others may have to be asked for, which no other page waits for
-    n_layers = compute.named_shape(model).n_layers if known else depth_choice.estimated_layers(model)
+    n_layers = estimates.named_shape(model).n_layers if known else depth_choice.estimated_layers(model)
     if n_layers is not None:
         depth_choice.keep_estimate_depth(n_layers, quarter_depth(n_layers))
 

@@ -12,9 +12,8 @@ from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.panels.recent_runs import recent_runs
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text
-from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
-from semfreeze_dashboard.text.visitor_text import visitor_text
+from semfreeze_dashboard.text.visitor_text import error_text
 
 
 def open_runs() -> None:
@@ -24,7 +23,7 @@ def open_runs() -> None:
     depth = comparison.rules[RULE].freeze_depth
     if depth is None:
         page.header(ctx, None, page_text.UNDECIDED.format(name=ctx.opened.name))
-        st.markdown(escaped(visitor_text(" ".join(comparison.rules[RULE].reasons))))
+        st.markdown(error_text(" ".join(comparison.rules[RULE].reasons)))
         undecided_steps(ctx)
     else:
         sentence = page_text.start_sentence(ctx.opened.name, comparison)

@@ -16,7 +16,7 @@ from semfreeze_core.wording.numbers import CI, counted
 from semfreeze_core.wording.plan import stack_sentence
 from semfreeze_dashboard.charts import compared
 from semfreeze_dashboard.charts.stack import stack_html
-from semfreeze_dashboard.data import compute, link
+from semfreeze_dashboard.data import compute, finetune_results, link
 from semfreeze_dashboard.data.run_folder import server_catalog
 from semfreeze_dashboard.panels import page
 from semfreeze_dashboard.panels.runs_panel import runs_panel
@@ -61,7 +61,7 @@ def side_by_side(ctx: page.PageContext, chosen: list[str]) -> None:
     for warning in comparison.warnings:
         st.warning(escaped(visitor_text(visitor_file(warning, models))))
     validations = {
-        column.name: compute.named_validations(server_catalog(), column.name) for column in comparison.columns
+        column.name: finetune_results.named_validations(server_catalog(), column.name) for column in comparison.columns
     }
     rows = [
         {title: visitor_text(cell) for title, cell in row.items()}
@@ -99,14 +99,14 @@ def calibration() -> None:
     """Predicted against measured over every finetune that is kept."""
     folder = server_catalog().folder
     st.markdown("### Were predictions right?")
-    report = compute.calibration_of_example() if folder is None else compute.calibration(folder)
+    report = finetune_results.calibration_of_example() if folder is None else finetune_results.calibration(folder)
     for problem in report.problems:
         st.warning(error_text(problem))
     origin = "of the bundled example" if folder is None else f"kept in {visitor_text(str(folder))}"
     if folder is not None and not report.pairs:
         st.info(page_text.NO_FINETUNES)
         st.markdown(BUNDLED_CALIBRATION)
-        report, origin = compute.calibration_of_example(), "of the bundled example"
+        report, origin = finetune_results.calibration_of_example(), "of the bundled example"
     shares = [pair for pair in report.pairs if pair.quantity.startswith("coverage")]
     n = len({pair.finetune for pair in shares})
     caption = f"{len(shares)} shares from {counted(n, 'finetune')} {origin}. Each finetune is one look, not many."

@@ -20,9 +20,9 @@ from semfreeze_core.wording.validation import finetune_conditions, measured_line
 from semfreeze_dashboard.charts import costs, curves, finetunes
 from semfreeze_dashboard.charts.stack import stack_html
 from semfreeze_dashboard.charts.theme import on_page
-from semfreeze_dashboard.data import compute, link, projections, run_choice
+from semfreeze_dashboard.data import compute, estimates, finetune_results, link, projected, projections, run_choice
 from semfreeze_dashboard.data.run_folder import OpenRun, server_catalog
-from semfreeze_dashboard.panels import page
+from semfreeze_dashboard.panels import page, parts_panel
 from semfreeze_dashboard.panels.top_bar import BAR
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
@@ -105,8 +105,11 @@ def traces(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """The states on their way, played by its own button."""
     display = opened.run.display
     st.markdown(f"## {escaped(distance_sentence(display, curve, depth))}")
+    if display is None:
+        parts_panel.projection_to_come(opened)
+        return
     points = projections.pca_points(display, 2)
-    figure = compute.projection(opened, points, "label", METRIC, PATHS, (), depth, depth, curve)
+    figure = projected.projection(opened, points, "label", METRIC, PATHS, (), depth, depth, curve)
     picture("projection", figure, page_text.pca_caption(display, len(points.positions), depth, True))
 
 
@@ -120,7 +123,7 @@ def gains(opened: OpenRun, curve: GainCurve, depth: int) -> None:
 def cost(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """What the depth saves."""
     setup = default_setup(opened.run)
-    table = compute.depth_costs(opened, setup, LoraSetup(LORA_RANK))
+    table = estimates.depth_costs(opened, setup, LoraSetup(LORA_RANK))
     chosen, half = table.depths[depth], curve.n_layers // 2
     st.markdown(f"## {escaped(' '.join(depth_summary(depth, curve.n_layers, chosen)))}")
     st.markdown(escaped(page_text.alternative_line(table, depth)))
@@ -140,7 +143,7 @@ def cost(opened: OpenRun, curve: GainCurve, depth: int) -> None:
 
 def validation(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     """What finetunes showed, the newest validation; or that none has."""
-    reports = list(compute.validations(opened).values())
+    reports = list(finetune_results.validations(opened).values())
     st.markdown(f"## {escaped(validation_text.validation_sentence(reports[-1] if reports else None))}")
     if not reports:
         return
@@ -156,7 +159,7 @@ def plan(opened: OpenRun, curve: GainCurve, depth: int) -> None:
     opinion = comparison.rules[RULE]
     st.markdown(f"## {escaped(page_text.start_sentence(opened.name, comparison))}")
     stack(curve.n_layers, opinion.freeze_depth)
-    lines = measured_lines(compute.validations(opened), opinion.freeze_depth, curve.n_layers)
+    lines = measured_lines(finetune_results.validations(opened), opinion.freeze_depth, curve.n_layers)
     st.markdown("  \n".join(map(escaped, lines)))
     st.code(
         f"semfreeze plan {shlex.quote(opened.name)} --out plan.json\nsemfreeze export plan.json --to hf-trainer",
@@ -187,7 +190,7 @@ def picture(name: str, figure: go.Figure, caption: str) -> None:
     large.for_each_annotation(lambda label: label.update(yshift=2.7 * (label.yshift or 0)))  # clear of thicker bars
     large.update_xaxes(title={"font": {"size": FONT}})
     large.update_yaxes(title={"font": {"size": FONT}})
-    drawn = go.Figure(on_page(large, page.dark_theme()), _validate=False)
+    drawn = go.Figure(on_page(large, page.dark_theme(), tools=False), _validate=False)
     st.plotly_chart(drawn, theme=None, key=f"slide-{name}", alt=caption, config={"displayModeBar": False})
     st.caption(escaped(caption))
 

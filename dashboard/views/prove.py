@@ -13,7 +13,7 @@ from semfreeze_core.wording.training import forecast_sentence
 from semfreeze_core.wording.validation import finetune_conditions, live_sentence
 from semfreeze_dashboard.charts import finetunes
 from semfreeze_dashboard.charts.losses import Along, draw_losses, lines
-from semfreeze_dashboard.data import compute, depth_choice, link, news
+from semfreeze_dashboard.data import depth_choice, estimates, finetune_results, link, news
 from semfreeze_dashboard.data.run_folder import EXAMPLE, OpenRun, server_catalog
 from semfreeze_dashboard.data.visitor_requests import submit
 from semfreeze_dashboard.forms import finetune_form, validation_form
@@ -21,9 +21,8 @@ from semfreeze_dashboard.panels import finetune_panel, page, pilots_panel, sweep
 from semfreeze_dashboard.panels.variant_tables import variant_tables
 from semfreeze_dashboard.server.failures import guarded
 from semfreeze_dashboard.text import page_text, validation_text
-from semfreeze_dashboard.text.analysis_text import escaped
 from semfreeze_dashboard.text.tooltips import TOOLTIPS
-from semfreeze_dashboard.text.visitor_text import command_text, visitor_text
+from semfreeze_dashboard.text.visitor_text import command_text, error_text
 
 PLAN = "plan.json"
 FINETUNE = "finetune"
@@ -34,7 +33,7 @@ _FOLDERS = {"validation": VALIDATIONS, "sweep": SWEEPS, "pilots": PILOTS}
 def body() -> None:
     """The verdict, the curves it rests on, predicted beside measured; then the form of a new one."""
     ctx = page.page_context(chooses_metric=False)
-    reports = compute.validations(ctx.opened)
+    reports = finetune_results.validations(ctx.opened)
     choices = st.container(horizontal=True, vertical_alignment="bottom", gap="medium")
     name = None
     if reports:
@@ -97,7 +96,7 @@ def validation_result(ctx: page.PageContext, choices: DeltaGenerator, name: str,
         **link.in_link("along"),
     )  # fmt: skip
     for warning in report.warnings:
-        st.warning(escaped(visitor_text(warning)))
+        st.warning(error_text(warning))
     caption = f"{conditions} Means over seeds, on the first eval examples."
     loss_chart(ctx, name, "steps" if along == "steps" else "seconds", caption)
     if not report.arms:
@@ -138,7 +137,7 @@ def loss_chart(ctx: page.PageContext, name: str, along: Along, caption: str) -> 
     running = runs is not None and any(not j.finished and j.spec.out == str(out.absolute()) for j in list_jobs(runs))
 
     def draw() -> None:
-        report, live = compute.validations(ctx.opened)[name], compute.live(ctx.opened, name)
+        report, live = finetune_results.validations(ctx.opened)[name], finetune_results.live(ctx.opened, name)
         if lines(report, live, along):  # none while the first variant's learning rate is searched
             page.chart("losses", "Eval loss of every variant", caption, draw_losses(report, along, live), "arms")
         for arm in live:
@@ -174,8 +173,8 @@ def new_validation(ctx: page.PageContext, runs: Path, preset: validation_form.Pr
     if request.kind == "pilots":
         command, out = (*command, f"--pilots-in={out}"), out / PLAN
     n_runs = request.n_runs(ctx.opened)
-    forecast = compute.forecast(ctx.opened, batch_size=request.batch_size, steps=request.steps, n_runs=n_runs)
-    st.markdown(forecast_sentence(forecast, compute.finetune_rate(ctx.opened)[1], request.search_shares))
+    forecast = estimates.forecast(ctx.opened, batch_size=request.batch_size, steps=request.steps, n_runs=n_runs)
+    st.markdown(forecast_sentence(forecast, estimates.finetune_rate(ctx.opened)[1], request.search_shares))
     st.caption("The same on the command line:")
     st.code(command_text((*command, f"--out={out}")), language="bash", wrap_lines=True)
     if st.button("Start", type="primary", disabled=name == EXAMPLE):

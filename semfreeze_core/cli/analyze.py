@@ -84,7 +84,7 @@ def analyze(
     from semfreeze_core.records.run import Run
     from semfreeze_core.records.scores import SCORE_NAMES
     from semfreeze_core.records.training import dtype_named
-    from semfreeze_core.runs.folder import lacks_scores, read_manifest
+    from semfreeze_core.runs.folder import lacks_parts, read_manifest
     from semfreeze_core.runs.store import free_name, run_path, taken_names
     from semfreeze_core.storage import require_free
     from semfreeze_core.wording.plan import headline
@@ -117,13 +117,13 @@ def analyze(
     wanted_name = f"{Path(model).stem or model}-{Path(data).stem or data}"
 
     def destination() -> tuple[Path, list[Path]]:
-        """The run's folder, and those of runs that may be this analysis's, without all of its scores."""
+        """The run's folder, and those of runs that may be this analysis's, without all of its parts."""
         folder = run_path(free_name(wanted_name) if out is None else out)
         begun: list[Path] = []
-        if not overwrite and out is not None and lacks_scores(folder, wanted_scores):
+        if not overwrite and out is not None and lacks_parts(folder, wanted_scores):
             begun = [folder]
         elif not overwrite and out is None:
-            begun = [run for run in map(run_path, taken_names(wanted_name)) if lacks_scores(run)]
+            begun = [run for run in map(run_path, taken_names(wanted_name)) if lacks_parts(run)]
         if not begun:
             require_free(folder, overwrite=overwrite)
         return folder, begun
@@ -134,11 +134,11 @@ def analyze(
     if launch().count > 1:
         refuse_other_ways()
     device = own_device(device)
-    with joined(device.partition(":")[0], "analysis", "a run that is written lacks only scores, which it adds"):
+    with joined(device.partition(":")[0], "analysis", "a run that is written lacks only what it adds"):
         folder, begun = from_first(destination)
-        from semfreeze_core import workflow
-        from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
-        from semfreeze_core.workflow import AnalysisRequest
+        from semfreeze_core.saved_analysis import add_missing_parts, missing_parts, save_analysis
+        from semfreeze_core.workflow.analysis import begin_shared_analysis
+        from semfreeze_core.workflow.request import AnalysisRequest
 
         request = AnalysisRequest(
             model=model,
@@ -160,15 +160,15 @@ def analyze(
             allow_pickle=allow_pickle,
             batch_tokens=batch_tokens,
         )
-        missing = from_first(lambda: {run: names for run in begun if (names := missing_scores(request, run))})
+        missing = from_first(lambda: {run: names for run in begun if (names := missing_parts(request, run))})
         try:
             with progress_on_stderr(quiet or not first) as progress:
                 if missing:
                     folder, names = next(iter(missing.items()))
-                    run = by_first(lambda: add_missing_scores(request, folder, names, progress))
+                    run = by_first(lambda: add_missing_parts(request, folder, names, progress))
                 else:
                     from_first(lambda: require_free(folder, overwrite=overwrite))
-                    analysis = workflow.begin_shared_analysis(request, progress)
+                    analysis = begin_shared_analysis(request, progress)
                     if out is None:  # another analysis may have taken the name meanwhile
                         folder = from_first(lambda: run_path(free_name(wanted_name)))
 
@@ -178,8 +178,8 @@ def analyze(
 
                     run = by_first(save)
         except KeyboardInterrupt:
-            if first and lacks_scores(folder):
-                to_come = read_manifest(folder).scores_to_come
+            if first and lacks_parts(folder):
+                to_come = read_manifest(folder).parts_to_come
                 typer.echo(terminal_text(interrupted_sentence(folder, to_come)), err=True)
             raise
     if run is None:

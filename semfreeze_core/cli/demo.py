@@ -35,14 +35,15 @@ def demo(
         if not quiet:
             typer.echo("Already analyzed; opening the run. (To start over: semfreeze runs rm demo)", err=True)
         run = read_run(folder)
-    if run is None or run.manifest.scores_to_come:
-        from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
-        from semfreeze_core.workflow import AnalysisRequest, begin_analysis
+    if run is None or run.manifest.parts_to_come:
+        from semfreeze_core.saved_analysis import add_missing_parts, missing_parts, save_analysis
+        from semfreeze_core.workflow.analysis import begin_analysis
+        from semfreeze_core.workflow.request import AnalysisRequest
 
         request = AnalysisRequest("embedded", data, examples=examples)
         with progress_on_stderr(quiet) as progress:
             if run is not None:
-                run = add_missing_scores(request, folder, missing_scores(request, folder), progress)
+                run = add_missing_parts(request, folder, missing_parts(request, folder), progress)
             else:
                 _require_demo_run(folder)
                 analysis = begin_analysis(request, progress)

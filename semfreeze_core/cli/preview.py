@@ -77,7 +77,7 @@ def preview(
 
     from semfreeze_core.preview import forecast_analysis, forecast_training, inspect_model, preview_data
     from semfreeze_core.runs.plans import read_plan
-    from semfreeze_core.workflow import AnalysisRequest
+    from semfreeze_core.workflow.request import AnalysisRequest
 
     request = AnalysisRequest(
         model=model,

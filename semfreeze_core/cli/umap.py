@@ -26,13 +26,17 @@ def umap(
     """Compute a UMAP of a run's hidden states and target directions for the dashboard. Needs no model."""
     from semfreeze_core.cli.printing.console import print_json, progress_on_stderr
     from semfreeze_core.errors import RunError
+    from semfreeze_core.records.manifest import PROJECTION
     from semfreeze_core.runs.folder import read_run
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.runs.umaps import read_umap, umap_file, write_umap
     from semfreeze_core.semantics.umap_projection import project_umap, require_umap
+    from semfreeze_core.wording.runs import parts_to_come_sentence
 
     folder = find_run(run)
     analysis = read_run(folder)
+    if analysis.display is None:
+        raise RunError(parts_to_come_sentence((PROJECTION,), analysis.manifest, folder))
     display = analysis.display
     require_umap(display, seed=seed, n_neighbors=neighbors)
     file = umap_file(analysis.manifest, seed=seed, n_neighbors=neighbors)
@@ -68,7 +72,7 @@ def umap(
         return
     typer.echo(_summary(projection, display))
     verb = "Read from" if saved is not None else "Saved in"
-    typer.echo(terminal_text(f"{verb} {file}") + "\nSee it with: semfreeze dashboard (Traces, projection UMAP)")
+    typer.echo(terminal_text(f"{verb} {file}") + "\nSee it with: semfreeze dashboard (Analyze, projection UMAP)")
 
 
 def _summary(projection: "UmapProjection", display: "DisplaySample") -> str:

@@ -8,7 +8,7 @@ from semfreeze_core.gains.race_price import RacePrice, race_price, race_rows
 from semfreeze_core.guided.candidates import candidates, no_race_reason, price_reason, unraced_plan
 from semfreeze_core.guided.memory_limit import raced_setup
 from semfreeze_core.plan.auto import trial_after_race
-from semfreeze_core.plan.make import curve_of
+from semfreeze_core.plan.make import curve_of, make_plan
 from semfreeze_core.records.cost import DepthCost
 from semfreeze_core.records.defaults import EPOCHS, HELD_OUT, HELD_OUT_ROWS, RACE_STEPS
 from semfreeze_core.records.options import EstimateOptions, TrainingOptions
@@ -33,7 +33,7 @@ class ForecastRequest:
     Attributes:
         n_rows: usable training rows, of which some are held out where `n_eval` is None.
         n_eval: eval examples of a set of their own.
-        objective, options, epochs, steps, max_length: as in GuidedRequest; None is its default.
+        objective, options, epochs, steps, max_length, depth: as in GuidedRequest; None is its default.
     """
 
     n_rows: int
@@ -43,6 +43,7 @@ class ForecastRequest:
     epochs: int | None = None
     steps: int | None = None
     max_length: int | None = None
+    depth: int | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,12 @@ def forecast_lines(run: Run, request: ForecastRequest) -> list[str]:
         PlanError: an option is out of range, or memory is limited and unknown.
     """
     task = _task(run, request)
-    setup, variants = task.setup, candidates(request, task)
+    setup = task.setup
     lines = [examples_line(task.n_train, task.n_eval, setup.steps, setup)]
+    if request.depth is not None:
+        plan = make_plan(run, rule="manual", depth=request.depth, setup=setup)
+        return [*lines, *plan.reasons, plan_cost_line(plan)]
+    variants = candidates(request, task)
     mean = _at_mean_length(run, setup)
     costs = {name: depth_cost(run.shape, mean, parts_at_depth(run.shape, depth)) for name, depth in variants.items()}
     why: str | None = ""

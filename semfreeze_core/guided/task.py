@@ -21,7 +21,8 @@ from semfreeze_core.sources.data.held_out import hold_out
 from semfreeze_core.sources.models.loading import load_tokenizer
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.race import examples_line
-from semfreeze_core.workflow import AnalysisRequest, begin_analysis
+from semfreeze_core.workflow.analysis import begin_analysis
+from semfreeze_core.workflow.request import AnalysisRequest
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _analysis(request: GuidedRequest, train: str, decision: Path, progress: Prog
     folder = decision / ANALYSIS
     if (folder / MANIFEST).exists():
         return read_run(folder)
-    analysis = begin_analysis(  # what is chosen depends on no slow score
+    analysis = begin_analysis(  # what is chosen depends on no projection and no slow score
         AnalysisRequest(
             model=request.model.source,
             data=train,

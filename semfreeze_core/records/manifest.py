@@ -1,6 +1,7 @@
 """The manifest of a run folder: what was read, on what, how, and which files hold it."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
 from pydantic import StringConstraints
 
@@ -10,6 +11,10 @@ from semfreeze_core.records.scores import SCORE_NAMES, SLOW_SCORES, LayerScore, 
 from semfreeze_core.records.task_checks import TaskChecks
 
 SCHEMA_VERSION = 2
+
+# What is added to a run after a plan can be made of it.
+PartName = Literal["projection"] | ScoreName
+PROJECTION: Final = "projection"
 
 # The name of a file in the run's own folder: no path leads out of it.
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
@@ -110,7 +115,8 @@ class RunManifest(Document):
 
     `model_path` and `data_path` are the paths from the run's folder to them, where all may be moved together; null in
     runs from before they were written, and once the run is read, as its model and data are then those that are there.
-    `scores_to_come` are the slow scores that the analysis is to measure and has not yet.
+    `scores_to_come` are the slow scores that the analysis has yet to measure; `projection_to_come` says whether it has
+    yet to project the display sample.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -129,6 +135,16 @@ class RunManifest(Document):
     model_path: str | None = None
     data_path: str | None = None
     scores_to_come: tuple[ScoreName, ...] = ()
+    projection_to_come: bool = False
+
+    @property
+    def parts_to_come(self) -> tuple[PartName, ...]:
+        """What the analysis has yet to add, in the order in which it does."""
+        return (*((PROJECTION,) if self.projection_to_come else ()), *self.scores_to_come)
+
+    def with_projection(self, files: Mapping[str, str]) -> "RunManifest":
+        """The manifest of the same run with its display sample, and the digests of the files that hold it."""
+        return self.model_copy(update={"projection_to_come": False, "files": {**self.files, **files}})
 
     def with_score(self, entry: ScoreEntry) -> "RunManifest":
         """The manifest of the same run with one score more, or with another result of that score."""

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from semfreeze_core.errors import RunError
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.manifest import RunManifest, ScoreEntry
 from semfreeze_core.records.model import ModelShape
@@ -25,7 +26,7 @@ class Run:
         examples: a row for each example, in the order of the traces' rows: row, label, prompt, completion, tokens,
             supervised, read, truncated; and columns of the task file that group examples, GROUP_PREFIX before
             their names.
-        display: the display sample.
+        display: the display sample; None while it is to come, which the manifest says.
         scores: other layer scores by name; one that could not be measured is there with its reason, and one that is to
             come only in the manifest.
     """
@@ -34,7 +35,7 @@ class Run:
     traces: dict[str, TransitionTrace]
     pairs: dict[str, SwappedPairs]
     examples: pd.DataFrame
-    display: DisplaySample
+    display: DisplaySample | None
     scores: dict[str, LayerScore]
 
     @cached_property
@@ -44,6 +45,20 @@ class Run:
     @property
     def n_examples(self) -> int:
         return len(self.examples)
+
+    def require_display(self) -> DisplaySample:
+        """The display sample.
+
+        Raises:
+            RunError: it is to come.
+        """
+        if self.display is None:
+            raise RunError("The hidden states of this run are not projected yet.")
+        return self.display
+
+    def with_display(self, display: DisplaySample) -> "Run":
+        """The same run with its display sample."""
+        return replace(self, manifest=self.manifest.with_projection({}), display=display)
 
     def with_score(self, score: LayerScore) -> "Run":
         """The same run with one score more, or with another result of that score."""

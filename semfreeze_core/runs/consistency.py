@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from pandas.api.types import is_integer_dtype
 
+from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.run import Run
 
 _NUMBERS = ("row", "n_tokens", "n_supervised", "n_read", "n_truncated")
@@ -41,11 +42,13 @@ def contradictions(run: Run) -> Iterator[str]:
             yield f"score {name} is measured, and is to come in the manifest"
         if score.replicates is not None and len(score.replicates) != counts[name]:
             yield f"score {name} has {len(score.replicates)} replicates, {counts[name]} in the manifest"
-    yield from _of_display(run, n, n_states)
+    if run.display is not None:
+        yield from _of_display(run, run.display, n, n_states)
+    elif listed := [name for name in run.manifest.files if name.startswith("display.")]:
+        yield f"{listed[0]} is there, and the projection is to come in the manifest"
 
 
-def _of_display(run: Run, n: int, n_states: int) -> Iterator[str]:
-    display = run.display
+def _of_display(run: Run, display: DisplaySample, n: int, n_states: int) -> Iterator[str]:
     m, positions, components = len(display.basis_ids), display.coordinates.shape[1], display.coordinates.shape[-1]
     shapes = {
         "coordinates": (n_states, positions, components),

@@ -1,8 +1,8 @@
 """A run as a folder: manifest.json, arrays.safetensors, examples.parquet, display.safetensors, display.json.
 
 Written into a hidden folder next to its path and renamed when complete. Reading checks the sha256 of every file against
-the manifest, so a damaged run is refused and never shown in part. Slow scores are added to the manifest afterwards,
-each in one step: the other files, and what is kept under their digests, stay as they are.
+the manifest, so a damaged run is refused and never shown in part. The display sample and slow scores are added
+afterwards, each in one step: the other files, and what is kept under their digests, stay as they are.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ MANIFEST, NOTE, VALIDATIONS, SWEEPS, PILOTS = "manifest.json", "note.txt", "vali
 FINETUNES = "finetunes"
 _AGAIN = "Run semfreeze analyze again with --overwrite."
 _TRACE_ARRAYS = ("deviation", "null", "first_deviation", "first_null", "later_deviation", "later_null")
+_DISPLAY_FILES = ("display.safetensors", "display.json")
 _DISPLAY_ARRAYS = (
     "coordinates",
     "variance_fraction",
@@ -62,16 +63,18 @@ def write_run(run: Run, folder: Path, *, overwrite: bool = False) -> RunManifest
     contents = {
         "arrays.safetensors": save(_arrays(run)),
         "examples.parquet": _parquet(run.examples),
-        "display.safetensors": save({n: np.ascontiguousarray(getattr(run.display, n)) for n in _DISPLAY_ARRAYS}),
-        "display.json": json.dumps(_display_metadata(run.display), ensure_ascii=False).encode(),
+        **({} if run.display is None else _display_contents(run.display)),
     }
-    files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    files = _digests(contents)
     scores = [ScoreEntry.of(score) for score in run.scores.values()]
     sources = {
         "model_path": source_from(run.manifest.model.identity.source, folder),
         "data_path": source_from(run.manifest.data.source, folder),
     }
-    manifest = run.manifest.model_copy(update={"files": files, "scores": scores, **sources})
+    to_come = run.display is None
+    manifest = run.manifest.model_copy(
+        update={"files": files, "scores": scores, "projection_to_come": to_come, **sources}
+    )
     with new_folder(folder, overwrite=overwrite) as partial:
         for name, data in contents.items():
             (partial / name).write_bytes(data)
@@ -93,23 +96,49 @@ def add_score(folder: Path, score: LayerScore, files: Mapping[str, str]) -> None
         RunError: the folder holds another run by now, or none; or it cannot be written.
         ResourceError: the disk is full.
     """
-    manifest = _written_manifest(folder)
-    if manifest.files != dict(files):
-        raise RunError(
-            f"{folder} was replaced by another analysis while {score.name} was computed, so it was not added. Run the "
-            "same command again to add it to the new run."
-        )
+    manifest = _manifest_of(files, folder, score.name)
     write_atomically(folder / MANIFEST, _manifest_bytes(manifest.with_score(ScoreEntry.of(score))))
 
 
-def lacks_scores(folder: Path, names: Collection[str] = ()) -> bool:
-    """Whether a run stands in a folder and lacks slow scores: those of its analysis that are to come, or of `names`."""
+def add_display(folder: Path, display: DisplaySample, files: Mapping[str, str]) -> None:
+    """Add the display sample to a run that was written without.
+
+    The manifest names its files once they are whole, so the run can be read at every moment.
+
+    Args:
+        folder: of the run.
+        display: the sample, projected.
+        files: digests of the files of the run that it is of.
+
+    Raises:
+        RunError: the folder holds another run by now, or none; or it cannot be written.
+        ResourceError: the disk is full.
+    """
+    manifest, contents = _manifest_of(files, folder, "the projection"), _display_contents(display)
+    for name, data in contents.items():
+        write_atomically(folder / name, data)
+    write_atomically(folder / MANIFEST, _manifest_bytes(manifest.with_projection(_digests(contents))))
+
+
+def _manifest_of(files: Mapping[str, str], folder: Path, part: str) -> RunManifest:
+    """The manifest of the run with these files, to which a part is added; what else was added since does not matter."""
+    manifest = _written_manifest(folder)
+    if any(manifest.files.get(name) != digest for name, digest in files.items() if name not in _DISPLAY_FILES):
+        raise RunError(
+            f"{folder} was replaced by another analysis while {part} was computed, so it was not added. Run the "
+            "same command again to add it to the new run."
+        )
+    return manifest
+
+
+def lacks_parts(folder: Path, names: Collection[str] = ()) -> bool:
+    """Whether a run stands in a folder and lacks what its analysis has yet to add, or slow scores of `names`."""
     try:
         manifest = read_manifest(folder)
     except RunError:
         return False
     measured = {score.name for score in manifest.scores if not score.reason}
-    return bool(manifest.scores_to_come or {*names}.intersection(SLOW_SCORES) - measured)
+    return bool(manifest.parts_to_come or {*names}.intersection(SLOW_SCORES) - measured)
 
 
 def _manifest_bytes(manifest: RunManifest) -> bytes:
@@ -188,12 +217,10 @@ def read_run(folder: Path) -> Run:
     contents = {name: _checked(folder / name, digest) for name, digest in manifest.files.items()}
     try:
         arrays = load(contents["arrays.safetensors"])
-        display_arrays = load(contents["display.safetensors"])
-        metadata = json.loads(contents["display.json"])
         examples = pd.read_parquet(io.BytesIO(contents["examples.parquet"]))
         traces, pairs = _traces(arrays, manifest)
         scores = _scores(arrays, manifest)
-        display = _display(display_arrays, metadata)
+        display = None if manifest.projection_to_come else _display(contents)
         run = Run(manifest, traces, pairs, examples, display, scores)
         problem = next(contradictions(run), "")
     except (
@@ -275,6 +302,17 @@ def _scores(arrays: dict[str, npt.NDArray[Any]], manifest: RunManifest) -> dict[
     }
 
 
+def _digests(contents: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+
+
+def _display_contents(display: DisplaySample) -> dict[str, bytes]:
+    """The files of a display sample, by name."""
+    arrays = save({name: np.ascontiguousarray(getattr(display, name)) for name in _DISPLAY_ARRAYS})
+    metadata = json.dumps(_display_metadata(display), ensure_ascii=False).encode()
+    return dict(zip(_DISPLAY_FILES, (arrays, metadata), strict=True))
+
+
 def _display_metadata(display: DisplaySample) -> dict[str, Any]:
     return {
         "metrics": list(display.metrics),
@@ -284,7 +322,8 @@ def _display_metadata(display: DisplaySample) -> dict[str, Any]:
     }
 
 
-def _display(arrays: dict[str, npt.NDArray[Any]], metadata: dict[str, Any]) -> DisplaySample:
+def _display(contents: Mapping[str, bytes]) -> DisplaySample:
+    arrays, metadata = load(contents[_DISPLAY_FILES[0]]), json.loads(contents[_DISPLAY_FILES[1]])
     return DisplaySample(
         **{name: arrays[name] for name in _DISPLAY_ARRAYS},
         metrics=tuple(metadata["metrics"]),

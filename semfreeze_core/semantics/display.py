@@ -8,9 +8,10 @@ import numpy.typing as npt
 import torch
 from sklearn.decomposition import PCA
 
+from semfreeze_core.progress import Progress, silent
 from semfreeze_core.records.display import DisplaySample
 from semfreeze_core.records.examples import TokenizedExample
-from semfreeze_core.semantics.analysis import KeptStates, Labels
+from semfreeze_core.semantics.analysis import KeptStates, Labels, read_traces
 from semfreeze_core.semantics.deviation import deviation, measured_length
 from semfreeze_core.semantics.positions import Positions
 from semfreeze_core.sources.models.decoder import Decoder
@@ -37,6 +38,41 @@ def choose_display(decoder: Decoder, positions: Sequence[Positions], limit: int,
     for e, p in [*first, *(others[i] for i in drawn)]:
         keep.setdefault(e, []).append(p)
     return KeptStates({e: np.array(sorted(ps)) for e, ps in keep.items()}, read_out=first)
+
+
+def read_display_states(
+    decoder: Decoder,
+    examples: Sequence[TokenizedExample],
+    positions: Sequence[Positions],
+    labels: Labels,
+    kept_states: KeptStates,
+    *,
+    max_tokens: int | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Fill in the kept states by passes over their own examples alone, where no other passes do.
+
+    Args:
+        decoder: the model.
+        examples: all of the analysis.
+        positions: read of each of them.
+        labels: of the analysis.
+        kept_states: drawn by `choose_display`.
+        max_tokens: per pass; None takes the device's default.
+        progress: receives stages and counts.
+    """
+    rows = sorted(kept_states.keep)
+    subset = KeptStates({i: kept_states.keep[row] for i, row in enumerate(rows)})
+    read_traces(
+        decoder,
+        [examples[row] for row in rows],
+        [positions[row] for row in rows],
+        labels,
+        max_tokens=max_tokens,
+        kept_states=subset,
+        progress=progress,
+    )
+    kept_states.states.update({(rows[i], p): states for (i, p), states in subset.states.items()})
 
 
 @torch.inference_mode()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from semfreeze_core.records.display import DisplaySample
     from semfreeze_core.records.gain import Band, GainCurve, Verdict
     from semfreeze_core.records.job import JobState
-    from semfreeze_core.records.manifest import RunManifest
+    from semfreeze_core.records.manifest import PartName, RunManifest
     from semfreeze_core.records.preview import (
         LayerPlacement,
         MemoryForecast,
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
         ReadingForecast,
         TrainingForecast,
     )
-    from semfreeze_core.records.scores import LayerScore
+    from semfreeze_core.records.scores import LayerScore, ScoreName
 
 BASELINE = "random-label baseline"
 PLAN_READY = "The plan is ready"
+_PART_NAMES: Mapping[PartName, str] = {"projection": "projection of hidden states"}  # beside the scores
+PROJECTION_ON_ITS_WAY = "The projection of hidden states is being computed. It appears here when it is ready."
 LAYER_SOURCES = (
     "The distance and the paper rule are the paper's; the baselines, the lift, layer contributions and coverage are "
     "ours."
@@ -140,14 +142,17 @@ def contribution_sentence(curve: GainCurve, depth: int) -> str:
     return f"{layers.capitalize()} (trained) account for {share}."
 
 
-def distance_sentence(display: DisplaySample, curve: GainCurve, depth: int) -> str:
-    """How far hidden states get towards the target token, and how many displayed tokens the model predicts."""
+def distance_sentence(display: DisplaySample | None, curve: GainCurve, depth: int) -> str:
+    """How far hidden states get towards the target token, and how many displayed tokens, if any, the model predicts."""
     distance, last = curve.deviation.mean, curve.n_layers
-    return (
+    falls = (
         f"Distance to the target token falls from {number(distance[curve.start], 2)} to {number(distance[last], 2)} "
-        f"across the layers ({number(distance[depth], 2)} at freeze depth {depth}). The model predicts "
-        f"{int(display.right.sum()):,} of {len(display.right):,} displayed tokens correctly."
+        f"across the layers ({number(distance[depth], 2)} at freeze depth {depth})."
     )
+    if display is None:
+        return falls
+    right, shown = int(display.right.sum()), len(display.right)
+    return f"{falls} The model predicts {right:,} of {shown:,} displayed tokens correctly."
 
 
 def coverage_bars(curve: GainCurve) -> list[str]:
@@ -198,7 +203,7 @@ def score_lines(scores: Mapping[str, LayerScore]) -> list[str]:
 
 
 def analysis_command(manifest: RunManifest, folder: Path | str) -> list[str]:
-    """The words of the `semfreeze` command whose run this is, which measures the scores that are to come.
+    """The words of the `semfreeze` command whose run this is, which adds the parts that are to come.
 
     Args:
         manifest: of the run.
@@ -220,32 +225,34 @@ def analysis_command(manifest: RunManifest, folder: Path | str) -> list[str]:
     return ["analyze", *flags, *(() if settings.add_eos else ("--no-eos",)), f"--out={folder}"]
 
 
-def scores_to_come_sentence(manifest: RunManifest, folder: Path | str) -> str:
-    """Which scores an analysis has not measured yet, and the command that adds them; "" where none is to come.
+def parts_to_come_sentence(parts: Sequence[PartName], manifest: RunManifest, folder: Path | str) -> str:
+    """What an analysis has not added to its run yet, and the command that does; "" for no parts.
 
     Args:
+        parts: of those that are to come.
         manifest: of the run.
         folder: of the run, or its name in the store.
     """
-    if not manifest.scores_to_come:
+    if not parts:
         return ""
-    names, command = _named(manifest.scores_to_come), shlex.join(["semfreeze", *analysis_command(manifest, folder)])
+    names, command = _named(parts), shlex.join(["semfreeze", *analysis_command(manifest, folder)])
     return f"Not computed yet: {names}. The plan does not depend on this. To compute it, run `{command}`."
 
 
-def computing_sentence(manifest: RunManifest) -> str:
+def computing_sentence(scores: Sequence[ScoreName]) -> str:
     """Which scores a running analysis is measuring."""
-    return f"Being computed: {_named(manifest.scores_to_come)}. The plan does not depend on this."
+    return f"Being computed: {_named(scores)}. The plan does not depend on this."
 
 
-def _named(scores: Sequence[str]) -> str:
-    return " and ".join(map(method_name, scores))
+def _named(parts: Sequence[PartName]) -> str:
+    *others, last = [_PART_NAMES.get(part) or method_name(part) for part in parts]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
-def interrupted_sentence(folder: Path, scores: Sequence[str]) -> str:
-    """What an analysis that was interrupted leaves when its plan is ready and slow scores are missing."""
+def interrupted_sentence(folder: Path, parts: Sequence[PartName]) -> str:
+    """What an analysis that was interrupted leaves when its plan is ready and parts are missing."""
     return (
-        f"The run in {folder} is whole and ready for a plan. Not computed: {_named(scores)}. Run the same command "
+        f"The run in {folder} is whole and ready for a plan. Not computed: {_named(parts)}. Run the same command "
         "again to add what is missing."
     )
 

@@ -26,7 +26,8 @@ from semfreeze_core.records.validation import ValidationReport
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.runs.reports import read_validation
 from semfreeze_core.storage import write_atomically
-from semfreeze_core.workflow import AnalysisRequest, analyze
+from semfreeze_core.workflow.analysis import analyze
+from semfreeze_core.workflow.request import AnalysisRequest
 from tests.benchmarks.evidence_cells import Cell, Pick, TaskCells
 from tests.benchmarks.evidence_settings import lower_coverage
 from tests.benchmarks.evidence_tasks import TASKS, Task, shuffled_completions

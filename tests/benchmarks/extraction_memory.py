@@ -18,7 +18,8 @@ from pathlib import Path
 
 def measure(model: str, data: str, count: int, device: str) -> dict[str, float]:
     from semfreeze_core.sources.models.causal_lm import load_causal_lm
-    from semfreeze_core.workflow import AnalysisRequest, analyze_loaded
+    from semfreeze_core.workflow.analysis import analyze_loaded
+    from semfreeze_core.workflow.request import AnalysisRequest
 
     loaded = load_causal_lm(model, device=device, dtype="float32" if device == "cpu" else "auto")
     with open("/proc/self/clear_refs", "w") as file:  # sets the resident peak back to what is resident now

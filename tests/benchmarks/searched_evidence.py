@@ -27,7 +27,8 @@ from semfreeze_core.records.usual_depths import quarter_depth
 from semfreeze_core.records.validation import ArmRun, ValidationReport
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.storage import write_atomically
-from semfreeze_core.workflow import AnalysisRequest, analyze
+from semfreeze_core.workflow.analysis import analyze
+from semfreeze_core.workflow.request import AnalysisRequest
 from tests.benchmarks.searched_cells import RESULTS, Cell, Reading, Task
 
 STEPS, BATCH, LENGTH, N_TRAIN, N_EVAL, N_READ = 80, 4, 384, 480, 128, 128

@@ -63,7 +63,11 @@ def open_run(window, name):
 def test_an_upload_becomes_a_run_and_a_plan(reader, context, address, model, tmp_path):
     fill(reader, model, write_jsonl(tmp_path / "my task.jsonl", task_rows(64)))
     window = reader.window
-    window.get_by_role("button", name="Analyze", exact=True).click()
+    reader.go_to_top()
+    analyze = window.get_by_role("button", name="Analyze", exact=True)
+    sync_api.expect(analyze).to_be_in_viewport()
+    sync_api.expect(window.get_by_text("Of my task.jsonl, 64 of 64 rows can be used")).to_be_visible()
+    analyze.click()
     progress = window.get_by_text(re.compile("tiny on my task.jsonl: (queued|running for|done in)"))
     sync_api.expect(progress).to_be_in_viewport()  # where it was started, without scrolling
     window.reload()  # the job is found again, here and in a second tab

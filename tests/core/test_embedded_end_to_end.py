@@ -13,7 +13,8 @@ from semfreeze_core.runs.store import example_run
 from semfreeze_core.sources.data.samples import resolve_data
 from semfreeze_core.sources.models.causal_lm import load_causal_lm
 from semfreeze_core.sources.models.embedded import convert_embedded, embedded_folder
-from semfreeze_core.workflow import AnalysisRequest, analyze_loaded
+from semfreeze_core.workflow.analysis import analyze_loaded
+from semfreeze_core.workflow.request import AnalysisRequest
 from tests.core.cli_app import app
 
 TASK = "sample:sentence_to_json_train"

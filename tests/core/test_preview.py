@@ -25,7 +25,8 @@ from semfreeze_core.records.training import TrainingSetup
 from semfreeze_core.sources.models import causal_lm
 from semfreeze_core.sources.models.causal_lm import load_causal_lm
 from semfreeze_core.wording.runs import memory_sentence, training_memory_sentence
-from semfreeze_core.workflow import AnalysisRequest, length_limit
+from semfreeze_core.workflow.request import AnalysisRequest
+from semfreeze_core.workflow.task import length_limit
 from tests.core.finetune.plans import plan_of
 from tests.core.runs.tiny_run import write_jsonl
 from tests.core.saved_models import save_tiny

@@ -14,6 +14,7 @@ ROOMS = (
     "semfreeze_core.sources.data",
     "semfreeze_core.semantics",
     *(f"semfreeze_core.finetune.{name}" for name in FINETUNE),
+    "semfreeze_core.workflow",
     "semfreeze_core.guided",
 )
 PACKAGES = sorted(".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("semfreeze_core/**/__init__.py"))

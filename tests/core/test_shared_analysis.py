@@ -12,15 +12,19 @@ import numpy as np
 import psutil
 import pytest
 
-from semfreeze_core import processes, saved_analysis, workflow
+from semfreeze_core import processes, saved_analysis
 from semfreeze_core.errors import ModelError, SemfreezeError
 from semfreeze_core.processes import by_first, joined
 from semfreeze_core.runs.folder import MANIFEST, read_run, write_run
-from semfreeze_core.saved_analysis import add_missing_scores, missing_scores, save_analysis
+from semfreeze_core.saved_analysis import add_missing_parts, missing_parts, save_analysis
 from semfreeze_core.semantics import analysis as analysis_module
 from semfreeze_core.semantics import extraction
 from semfreeze_core.sources.models import causal_lm
-from semfreeze_core.workflow import AnalysisRequest, begin_analysis, begin_shared_analysis
+from semfreeze_core.workflow import analysis as steps
+from semfreeze_core.workflow import slow_scores
+from semfreeze_core.workflow.analysis import analyze, begin_analysis, begin_shared_analysis
+from semfreeze_core.workflow.request import AnalysisRequest
+from semfreeze_core.workflow.task import read_task
 from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.core.together import in_group, together
 
@@ -145,7 +149,7 @@ def test_more_processes_than_examples_read_them_too(request_, tmp_path, count):
     few = dataclasses.replace(request_, examples=2, allow_few=True)
     results = together(in_group(lambda rank: shared(few, tmp_path / "run")), tmp_path / "several", count=count)
     assert [result[0] for result in results] == [1, 1, *[0] * (count - 2)]
-    assert_same_run(read_run(tmp_path / "run"), workflow.analyze(few))
+    assert_same_run(read_run(tmp_path / "run"), analyze(few))
 
 
 @pytest.mark.quick_cases(0)
@@ -172,7 +176,7 @@ def dies(*_, **__):
 def killed_in_scores(request, folder):
     """The first process is killed while it measures the gradients, and the second one waits for it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workflow, "gradient_score", dies)
+        patch.setattr(slow_scores, "gradient_score", dies)
         patch.setattr(processes, "_FAILURE_WAIT", timedelta(seconds=1))
         return error_of(lambda: save_together(request, folder))
 
@@ -192,11 +196,11 @@ def test_what_a_kill_left_out_is_added_without_reading_again(request_, alone, tm
     assert text == "Another process of this analysis has ended. Run the same command again: it reads again."
     assert seconds < 20
     assert read_run(folder).manifest.scores_to_come == ("gradient_norm",)
-    monkeypatch.setattr(saved_analysis, "read_task", workflow.read_task)
-    monkeypatch.setattr(workflow, "read_traces", dies)
+    monkeypatch.setattr(saved_analysis, "read_task", read_task)
+    monkeypatch.setattr(steps, "read_traces", dies)
 
     def add():
-        return by_first(lambda: add_missing_scores(request_, folder, missing_scores(request_, folder)))
+        return by_first(lambda: add_missing_parts(request_, folder, missing_parts(request_, folder)))
 
     if count == 1:
         add()

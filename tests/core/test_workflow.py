@@ -6,7 +6,6 @@ import errno
 import numpy as np
 import pytest
 
-from semfreeze_core import workflow
 from semfreeze_core.errors import DataError, ModelError, ResourceError
 from semfreeze_core.plan.slices import kept_columns, slices
 from semfreeze_core.records.examples import Example, Segment
@@ -14,7 +13,11 @@ from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.run import GROUP_PREFIX
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.sources.data.encode import encode_all
-from semfreeze_core.workflow import AnalysisRequest, analyze, analyze_loaded, repetition_warnings
+from semfreeze_core.sources.models.causal_lm import load_causal_lm
+from semfreeze_core.workflow import analysis
+from semfreeze_core.workflow.analysis import analyze, analyze_loaded
+from semfreeze_core.workflow.entries import repetition_warnings
+from semfreeze_core.workflow.request import AnalysisRequest
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
 from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
@@ -218,7 +221,7 @@ def test_analyze_tells_its_progress(untied_model, task):
 
 
 def test_analyze_loaded_gives_what_analyze_gives(run, untied_model, task):
-    loaded = workflow.load_causal_lm(str(untied_model), dtype="float32", device="cpu")
+    loaded = load_causal_lm(str(untied_model), dtype="float32", device="cpu")
     request = AnalysisRequest(str(untied_model), str(task), dtype="float32", device="cpu", display_positions=100)
     again = analyze_loaded(loaded, request)
     assert without_times(again.manifest) == without_times(run.manifest)
@@ -238,7 +241,7 @@ def test_analyze_refuses_data_before_it_loads_the_model(monkeypatch, untied_mode
     def load(*_, **__):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(workflow, "load_causal_lm", load)
+    monkeypatch.setattr(analysis, "load_causal_lm", load)
     request = dataclasses.replace(AnalysisRequest(str(untied_model), str(task)), **change)
     with pytest.raises(DataError, match=message):
         analyze(request)
@@ -295,18 +298,18 @@ FULL = OSError(errno.ENOSPC, "No space left on device")
 @pytest.mark.parametrize(
     ("step", "error"),
     [
-        ("load_causal_lm", FULL),
-        ("read_examples", KeyboardInterrupt()),
-        ("read_traces", FULL),
-        ("read_task_null", KeyboardInterrupt()),
-        ("project_display", FULL),
+        ("analysis.load_causal_lm", FULL),
+        ("task.read_examples", KeyboardInterrupt()),
+        ("analysis.read_traces", FULL),
+        ("analysis.read_task_null", KeyboardInterrupt()),
+        ("projection.project_display", FULL),
     ],
 )
 def test_analyze_keeps_nothing_when_stopped(monkeypatch, tmp_path, untied_model, task, step, error):
     def stop(*_, **__):
         raise error
 
-    monkeypatch.setattr(workflow, step, stop)
+    monkeypatch.setattr(f"semfreeze_core.workflow.{step}", stop)
     with pytest.raises(type(error)):
         read_tiny(untied_model, task)
     assert list(tmp_path.rglob("*")) == []

@@ -81,6 +81,13 @@ def doubtful(example, runs):
 
 
 @pytest.fixture
+def unprojected(example, runs):
+    """A run named `unprojected` as an analysis leaves it once a plan can be made of it."""
+    write_run(replace(example.run, display=None), runs / "unprojected")
+    return runs / "unprojected"
+
+
+@pytest.fixture
 def begun(example, runs):
     """A run named `begun` as an analysis leaves it before its slow scores are measured."""
     run = example.run

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from semfreeze_core.errors import DataError, RunError
+from semfreeze_core.plan.decide import MEASURED_NEEDS_DATA
+from semfreeze_core.plan.rules_by_cost import UNKNOWN_MEMORY
 from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.job import Job, JobProgress, JobSpec
 from semfreeze_core.records.preview import DataPreview, RenderedExample, RenderedPiece
@@ -57,6 +59,25 @@ def test_command_keeps_a_value_that_looks_like_a_flag_a_value():
             "Template: no column 'x'; Messages excludes Text",
         ),
         ("Allow --trust-remote-code.", "Allow --trust-remote-code."),
+        (
+            f"{MEASURED_NEEDS_DATA}.",
+            "The rule measured runs short finetunes of your model: start pilots on the page Prove.",
+        ),
+        (UNKNOWN_MEMORY, UNKNOWN_MEMORY.replace("Use --max-cost-fraction", "Set a limit of compute")),
+        (
+            "At least 32 are needed. Add examples, or continue with --allow-few (intervals will be wide).",
+            "At least 32 are needed. Add examples.",
+        ),
+        ("--epochs and --steps set the same thing: give one", "Epochs and Steps set the same thing: give one"),
+        (
+            "planned trains for 9 steps: make --steps at least 24, or give its rate, as in --lr planned=1e-4.",
+            "planned trains for 9 steps: make Steps at least 24.",
+        ),
+        (
+            "To freeze a quarter of the layers, which is little, add --depth 7; to train every layer, --depth 0.",
+            "To freeze a quarter of the layers, which is little, set depth 7 on the page Decide, 0 to train every "
+            "layer; then choose Freeze depth, as on Decide, here.",
+        ),
     ],
 )
 def test_a_message_names_the_forms_fields(said, shown):
@@ -140,7 +161,18 @@ def test_escaped_text_is_shown_as_it_stands():
 
 def test_preview_sentence_names_what_was_taken_for_what():
     data = DataPreview({"prompt_field": "q", "completion_field": "a", "template": None}, 10, 9, (), ())
-    assert preview_sentence(data).replace("\\", "").startswith("**9 of 10 rows can be used**: prompt from 'q', comp")
+    sentence = preview_sentence(data, "my_file.tsv", 256).replace("\\", "")
+    assert sentence.startswith(
+        "**Of my_file.tsv, 9 of 10 rows can be used**: prompt from 'q', completion from 'a'. All "
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "drawn"), [(0, "All of them are analyzed"), (9, "All of them"), (10, "All of them"), (4, "4 of them are")]
+)
+def test_preview_sentence_counts_what_is_analyzed(asked, drawn):
+    data = DataPreview({"prompt_field": "q", "completion_field": "a"}, 10, 9, (), ())
+    assert f". {drawn}" in preview_sentence(data, "file", asked)
 
 
 @pytest.mark.parametrize(

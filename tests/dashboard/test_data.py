@@ -19,7 +19,7 @@ from semfreeze_core.runs.reports import list_validations
 from semfreeze_core.runs.store import example_run
 from semfreeze_core.storage import write_atomically
 from semfreeze_core.wording.escaping import markdown_text
-from semfreeze_dashboard.data import compute
+from semfreeze_dashboard.data import task_data
 from semfreeze_dashboard.data.run_choice import NEW_ANALYSIS
 from semfreeze_dashboard.data.run_folder import DEMO_VARIABLE, PATHS_VARIABLE
 from semfreeze_dashboard.panels import jobs_panel
@@ -281,7 +281,7 @@ def test_visitors_from_elsewhere_cannot_name_files_of_this_machine(monkeypatch):
     def refuse(*what):
         raise InputError("not looked at")
 
-    monkeypatch.setattr(compute, "data_preview", refuse)
+    monkeypatch.setattr(task_data, "data_preview", refuse)
     app = opened("data", do=NEW_ANALYSIS)
     assert not app.exception
     assert set(app.button_group(key="form model-kind").options) == {"bundled", "hub id"}

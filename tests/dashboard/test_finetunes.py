@@ -98,6 +98,20 @@ def test_a_finetune_that_cannot_be_made_is_refused_before_it_starts(doubtful):
     assert not any(button.label == "Finetune" for button in app.button)
 
 
+def test_a_finetune_takes_the_depth_of_the_page_decide_where_it_is_told_to(doubtful, asked):
+    app = opened("prove", **LINK, depth="12", decided="as on Decide")
+    assert "depth 12" in texts(app), "the plan's reason says whose depth it is"
+    app.button[-1].click().run()
+    ((_, arguments, _, _),) = asked
+    assert "--depth=12" in arguments
+    app.button_group(key="decided").set_value("by the finetune").run()
+    assert not any("--depth" in code.value for code in app.code)
+    app.button_group(key="decided").set_value("as on Decide").run()
+    app.selectbox(key="objective").set_value("quality").run()
+    assert not any("--depth" in code.value for code in app.code), "an objective chooses the depth"
+    assert app.session_state["decided"] == "as on Decide"
+
+
 def test_what_the_runs_examples_would_be_refused_for_stops_no_finetune_of_others(doubtful):
     app = opened("prove", **LINK, objective="time", steps="20")
     app.button_group(key="form finetune of doubtful-kind").set_value("sample").run()
@@ -176,7 +190,7 @@ def test_a_finished_finetune_says_what_it_chose_and_where_its_model_is(doubtful,
     assert "semfreeze finetune --model=m --data=d.jsonl --out=" in command
     assert "GuidedRequest(" in python
     assert (escaped(str(folder)) in shown) is bool(paths)
-    assert (escaped(PRIVATE_FOLDER) in shown) is bool(paths)
+    assert (PRIVATE_FOLDER in shown) is bool(paths)
     badges = {depth: html_of(opened("decide", run="doubtful", depth=depth)) for depth in ("7", "8")}
     assert ">checked</span>" in badges["7"], "the race chose this depth"
     assert ">estimated</span>" in badges["8"]

@@ -37,6 +37,28 @@ def opened(page=None, **query):
     return app.run()
 
 
+@pytest.fixture
+def few(example, runs):
+    """A run named `few`, of a few examples."""
+    read = example.run.manifest.data.model_copy(update={"n_usable": 60, "n_rows": 60})
+    manifest = example.run.manifest.model_copy(update={"data": read})
+    write_run(replace(example.run, manifest=manifest), runs / "few")
+
+
+OPENED = {"decide": {"rules": "true", "frontier": "true"}, "prove": {"prove": "true"}, "analyze": {"controls": "true"}}
+
+
+@pytest.mark.parametrize("page", ["home", "data", "analyze", "decide", "prove", "use"])
+def test_a_page_names_its_own_controls_and_no_flags(page, few, doubtful, example):
+    for run in ("few", "doubtful"):
+        app = opened(page, run=run, **OPENED.get(page, {}))
+        elements = (*app.warning, *app.info, *app.markdown, *app.caption, *app.error, *app.success)
+        sentences = [re.sub(r"`semfreeze [^`]*`", "", element.value.replace("\\", "")) for element in elements]
+        assert not [sentence for sentence in sentences if re.search(r"(?<!\w)--[a-z]", sentence)]
+    warnings = [warning.value for warning in opened("decide", run="few").warning]
+    assert any("Start a sweep on the page Prove first" in warning for warning in warnings)
+
+
 def plan_command(app):
     """The command that makes the plan which the page Decide shows, as the page Use has it."""
     (command,) = [c.value for c in app.switch_page("views/use.py").run().code if c.value.startswith("semfreeze plan")]

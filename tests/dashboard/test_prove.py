@@ -1,6 +1,7 @@
 """The Prove page: the shipped validation as it is, none as plainly, and a new one as a command."""
 
 import json
+import shlex
 from dataclasses import replace
 from urllib.parse import parse_qs
 
@@ -21,6 +22,7 @@ from semfreeze_dashboard.forms.validation_form import FinetuneRequest, with_spli
 from semfreeze_dashboard.panels import tables
 from semfreeze_dashboard.text import validation_text
 from semfreeze_dashboard.views import prove
+from tests.core.runs.tiny_run import task_rows, write_jsonl
 from tests.dashboard.test_pages import html_of, opened, sentence
 
 
@@ -300,6 +302,23 @@ def test_page_names_the_layers_of_a_set(doubtful, report):
     drawn = [chart.proto.spec for chart in app.get("plotly_chart")]
     assert all(any(word in spec for spec in drawn) for word in labels)
     assert not any("30 trained" in html.proto.body for html in app.get("html"))
+
+
+def test_no_more_examples_are_offered_than_the_data_have(doubtful, example, monkeypatch, tmp_path):
+    monkeypatch.setenv(PATHS_VARIABLE, "1")
+    run = example.run
+    file = write_jsonl(tmp_path / "few.jsonl", task_rows(75))
+    read = run.manifest.data.model_copy(update={"source": str(file), "n_rows": 75, "n_usable": 75})
+    write_run(replace(run, manifest=run.manifest.model_copy(update={"data": read})), doubtful, overwrite=True)
+    app = opened("prove", run="doubtful", prove="true")
+    n_train, n_eval = (app.number_input(key=f"form proof-{name}") for name in ("train", "eval"))
+    assert (n_train.value, n_train.max, n_eval.value, n_eval.max) == (59, 59, 16, 16)
+    assert {"--train-examples=59", "--eval-examples=16"} <= set(shlex.split(app.code[-1].value))
+    app.button_group(key="form eval of doubtful-kind").set_value("sample").run()
+    assert app.number_input(key="form proof-train").max == 75
+    app.number_input(key="form proof-train").set_value(70).run()
+    app.button_group(key="form eval of doubtful-kind").set_value("held").run()
+    assert app.number_input(key="form proof-train").value == 59, "what was typed is lowered to what there is"
 
 
 def test_eval_rows_are_held_out_where_nobody_gives_any(doubtful, example, monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 
 from semfreeze_core.errors import InputError
-from semfreeze_dashboard.data import compute
+from semfreeze_dashboard.data import task_data
 from semfreeze_dashboard.data.analysis_request import AnalysisForm, keep_upload
 from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
 from tests.core.cli.test_cli_same_judgment import REFUSED, TAKEN, N
@@ -35,8 +35,8 @@ def judgment(model, runs, monkeypatch):
     def judge(text):
         upload = str(keep_upload(runs, "task.jsonl", text.encode()))
         try:
-            compute.columns(upload, None, compute.stamp_of(upload))
-            preview = compute.data_preview(AnalysisForm(str(model), upload), compute.stamp_of(upload))
+            task_data.columns(upload, None, task_data.stamp_of(upload))
+            preview = task_data.data_preview(AnalysisForm(str(model), upload), task_data.stamp_of(upload))
         except InputError as error:
             return str(error)
         return preview.n_usable, preview.n_skipped

@@ -8,7 +8,7 @@ from semfreeze_core.errors import InputError
 from semfreeze_core.runs import jobs
 from semfreeze_core.runs.folder import read_manifest, write_run
 from semfreeze_core.runs.jobs import JOBS
-from semfreeze_dashboard.data import compute
+from semfreeze_dashboard.data import task_data
 from semfreeze_dashboard.data.analysis_request import UPLOADS, AnalysisForm, keep_upload
 from semfreeze_dashboard.data.run_choice import NEW_ANALYSIS
 from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
@@ -126,10 +126,10 @@ def test_the_data_of_a_run_can_be_used_again_wherever_they_are(example, runs, mo
 
 def test_looking_at_model_or_data_is_refused_like_starting():
     with pytest.raises(InputError, match="hub dataset"):
-        compute.columns("/etc/passwd", None, 0)
+        task_data.columns("/etc/passwd", None, 0)
     with pytest.raises(InputError, match="hub dataset"):
-        compute.data_preview(AnalysisForm("org/model", "hf:/etc"), 0)
-    for look in (lambda form: compute.data_preview(form, 0), compute.memory_forecast):
+        task_data.data_preview(AnalysisForm("org/model", "hf:/etc"), 0)
+    for look in (lambda form: task_data.data_preview(form, 0), task_data.memory_forecast):
         with pytest.raises(InputError, match="hub model"):
             look(AnalysisForm("/etc", "sample:sentence_to_json_train"))
 
@@ -172,7 +172,7 @@ def test_a_choice_that_the_form_does_not_offer_opens_nothing(monkeypatch, choice
         looked_at.append((form.model, form.data))
         raise InputError("not looked at")
 
-    monkeypatch.setattr(compute, "data_preview", refuse)
+    monkeypatch.setattr(task_data, "data_preview", refuse)
     app = opened("data", do=NEW_ANALYSIS)
     app.session_state[choice] = kind
     app.session_state[field] = str(tmp_path)

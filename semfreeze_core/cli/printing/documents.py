@@ -59,6 +59,7 @@ def show_document(run: Run, folder: Path, metric: str) -> dict[str, Any]:
         "example_picks": _depth_spread_entry(depth_spread(run, metric)),
         "scores": {name: _score(score) for name, score in run.scores.items()},
         "scores_to_come": list(manifest.scores_to_come),
+        "projection_to_come": manifest.projection_to_come,
         "evidence": {
             "verdict": curve.evidence.verdict,
             "reasons": list(curve.evidence.reasons),

@@ -39,10 +39,10 @@ from semfreeze_core.wording.runs import (
     layer_table,
     layer_table_caption,
     model_sentence,
+    parts_to_come_sentence,
     sample_sentence,
     scaling_law_sentence,
     score_lines,
-    scores_to_come_sentence,
     timing_sentence,
 )
 from semfreeze_core.wording.tables import Column
@@ -79,7 +79,7 @@ def print_run(run: Run, curve: GainCurve, folder: Path, out: Console) -> None:
         out.print(depth_counts_sentence(spread))
     for line in score_lines(run.scores):
         out.print(escape(line))
-    if line := scores_to_come_sentence(manifest, folder):
+    if line := parts_to_come_sentence(manifest.parts_to_come, manifest, folder):
         out.print(escape(line), soft_wrap=True)  # its command is to be copied
     out.print(f"Run: {escape(str(folder))}", soft_wrap=True)
 

@@ -104,6 +104,12 @@ def split_examples(
     return parts[0], parts[1]
 
 
+def n_held_out(n_examples: int) -> int:
+    """How many of so many usable examples are held out, at most: whole prompts may make them fewer."""
+    least, most = HELD_OUT_ROWS
+    return min(most, max(least, round(HELD_OUT * n_examples)))
+
+
 def held_out_rows(source: str, examples: Sequence[Example], seed: int) -> set[int]:
     """Row numbers to hold out: HELD_OUT of the examples, at least and at most HELD_OUT_ROWS, whole prompts only.
 
@@ -115,8 +121,7 @@ def held_out_rows(source: str, examples: Sequence[Example], seed: int) -> set[in
     Raises:
         DataError: fewer than the least would be held out, or fewer than MIN_EXAMPLES would be left.
     """
-    least, most = HELD_OUT_ROWS
-    wanted = min(most, max(least, round(HELD_OUT * len(examples))))
+    least, wanted = HELD_OUT_ROWS[0], n_held_out(len(examples))
     if len(examples) < wanted + MIN_EXAMPLES:
         raise DataError(
             f"{source} has {len(examples)} usable rows, too few to hold any out for evaluation: at least "

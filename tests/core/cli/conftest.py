@@ -1,12 +1,13 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from semfreeze_core import workflow
 from semfreeze_core.progress import ProgressEvent
 from semfreeze_core.runs.folder import read_run, write_run
 from semfreeze_core.storage import runs_folder
+from semfreeze_core.workflow import analysis as steps
 from tests.core.cli.terminal import ask
 from tests.core.runs.tiny_run import read_tiny, task_rows, write_jsonl
 from tests.core.saved_models import save_tiny
@@ -78,8 +79,9 @@ def quick_umap(monkeypatch):
 def read_already(readings, monkeypatch):
     """`analyze` finds its reading done, that of the untied model on the task: for tests of what comes after it."""
     run = read_run(readings / "untied")
-    analysis = workflow.Analysis(run, lambda progress: iter(()))
-    monkeypatch.setattr(workflow, "begin_shared_analysis", lambda request, progress: analysis)
+    begun = replace(run, display=None)
+    analysis = steps.Analysis(begun, lambda progress: run.display, lambda progress: iter(()))
+    monkeypatch.setattr(steps, "begin_shared_analysis", lambda request, progress: analysis)
 
 
 @pytest.fixture
@@ -124,4 +126,4 @@ def never_loaded(monkeypatch):
     def load(*_, **__):
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr(workflow, "load_causal_lm", load)
+    monkeypatch.setattr(steps, "load_causal_lm", load)

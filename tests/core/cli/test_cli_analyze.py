@@ -6,9 +6,11 @@ import shlex
 import numpy as np
 import pytest
 
-from semfreeze_core import workflow
+from semfreeze_core.runs.folder import read_manifest
 from semfreeze_core.runs.store import run_names
 from semfreeze_core.semantics import scores
+from semfreeze_core.workflow import analysis as steps
+from semfreeze_core.workflow import projection
 from tests.core.cli.refusals import fail
 from tests.core.cli.terminal import ask
 from tests.core.runs.tiny_run import task_rows
@@ -220,13 +222,13 @@ def test_analyze_names_a_run_after_model_and_data(analyze):
 
 
 def test_analyze_finds_a_free_name_when_another_analysis_took_it(analyze, stored, home, monkeypatch):
-    real = workflow.read_traces
+    real = steps.read_traces
 
     def read_while_another_finishes(*args, **kwargs):
         (home / "runs" / "untied-task").mkdir(parents=True, exist_ok=True)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(workflow, "read_traces", read_while_another_finishes)
+    monkeypatch.setattr(steps, "read_traces", read_while_another_finishes)
     assert analyze().code == 0
     assert run_names() == ["untied-task", "untied-task-2"]
 
@@ -289,9 +291,9 @@ def test_analyze_tells_its_progress_on_stderr_only(models, task):
         "Solving for the semantic bases",
         "Extracting hidden states",
         "Analyzing swapped completions",
-        "Projecting the display sample",
         "The plan is ready",
         "  No recommendation from the auto rule. Its formula alone selects depth 1.",
+        "Projecting the display sample",
         "Computing the weights' spectrum",
     ]
     assert answer.json["n_examples"] == 48
@@ -319,7 +321,7 @@ def test_the_same_command_again_adds_what_an_interrupted_one_lacks(analyze, stop
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(saved)
     assert ask("plan", name).code == 0
-    monkeypatch.setattr(workflow, "read_traces", fail(AssertionError("it is read again")))
+    monkeypatch.setattr(steps, "read_traces", fail(AssertionError("it is read again")))
     document = analyze("--json", *out).json
     assert (document["run"], document["scores_to_come"]) == (str(folder), [])
     assert document["scores"]["spectrum"]["values"]
@@ -328,9 +330,27 @@ def test_the_same_command_again_adds_what_an_interrupted_one_lacks(analyze, stop
     assert "already exists" in analyze("--out", name).refusal
 
 
+def test_the_same_command_again_adds_a_projection_that_an_interrupted_one_lacks(analyze, monkeypatch, home):
+    with monkeypatch.context() as patch:
+        patch.setattr(projection, "project_display", fail(KeyboardInterrupt()))
+        answer = analyze("--out", "mine")
+    assert answer.code == 2
+    saved = f"The run in {home / 'runs' / 'mine'} is whole and ready for a plan. Not computed: "
+    assert answer.err.startswith(f"{saved}projection of hidden states and spectrum. Run the same command again")
+    assert ask("plan", "mine").code == 0
+    assert ask("show", "mine", "--json").json["projection_to_come"]
+    refusal = ask("umap", "mine").refusal
+    assert refusal.startswith("Not computed yet: projection of hidden states. The plan does not depend on this. To ")
+    whole = analyze("--out", "other", "--json").json
+    document = analyze("--out", "mine", "--json").json
+    assert [document[name] for name in ("projection_to_come", "scores_to_come")] == [False, []]
+    assert document["scores"] == whole["scores"]
+    assert read_manifest(home / "runs" / "mine").files == read_manifest(home / "runs" / "other").files
+
+
 def test_overwrite_analyzes_again_what_lacks_scores(analyze, stopped, monkeypatch):
     stopped("--out", "mine")
-    monkeypatch.setattr(workflow, "read_traces", fail(ZeroDivisionError("it is read again")))
+    monkeypatch.setattr(steps, "read_traces", fail(ZeroDivisionError("it is read again")))
     with pytest.raises(ZeroDivisionError):
         analyze("--out", "mine", "--overwrite")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from semfreeze_core import workflow
+from semfreeze_core.workflow import analysis as steps
 from tests.core.cli.refusals import FULL, fail, fail_after
 from tests.core.cli.terminal import ask
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("nothing_kept")
 INTERRUPTED = "semfreeze: interrupted; unfinished results are not saved.\n"
 
 
-@pytest.mark.parametrize("written", range(5))
+@pytest.mark.parametrize("written", range(3))
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.usefixtures("read_already")
 def test_analyze_keeps_nothing_when_the_disk_fills_up(analyze, monkeypatch, home, stored, begun, written, overwrite):
@@ -39,13 +39,12 @@ def contents(home):
 
 
 STEPS = [
-    "load_causal_lm",
-    "read_examples",
-    "encode_all",
-    "prepare_labels",
-    "read_traces",
-    "read_task_null",
-    "project_display",
+    "analysis.load_causal_lm",
+    "task.read_examples",
+    "task.encode_all",
+    "analysis.prepare_labels",
+    "analysis.read_traces",
+    "analysis.read_task_null",
 ]
 
 
@@ -53,14 +52,14 @@ STEPS = [
 @pytest.mark.parametrize(("step", "overwrite"), [(step, i % 2 == 0) for i, step in enumerate(STEPS)])
 def test_analyze_keeps_nothing_when_interrupted(analyze, monkeypatch, home, stored, begun, step, overwrite):
     before = kept_before(stored, home) if overwrite else []
-    monkeypatch.setattr(workflow, step, fail(KeyboardInterrupt()))
+    monkeypatch.setattr(f"semfreeze_core.workflow.{step}", fail(KeyboardInterrupt()))
     answer = analyze("--out", "tied", *(["--overwrite"] if overwrite else []))
     assert (answer.code, answer.out, answer.err) == (2, "", INTERRUPTED)
     assert contents(home) == before
     assert list((home / "runs").glob(".*")) == []
 
 
-@pytest.mark.parametrize("written", range(5))
+@pytest.mark.parametrize("written", range(3))
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.usefixtures("read_already")
 def test_analyze_keeps_nothing_when_interrupted_while_writing(
@@ -96,7 +95,7 @@ def test_analyze_keeps_the_old_run_when_the_exchange_is_interrupted(analyze, mon
 
 
 def test_analyze_lets_a_fault_of_ours_be_seen(analyze, monkeypatch, home):
-    monkeypatch.setattr(workflow, "read_traces", fail(ZeroDivisionError("ours")))
+    monkeypatch.setattr(steps, "read_traces", fail(ZeroDivisionError("ours")))
     with pytest.raises(ZeroDivisionError):
         analyze("--out", "tied")
     assert not (home / "runs" / "tied").exists()

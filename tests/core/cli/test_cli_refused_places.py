@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from semfreeze_core import workflow
 from semfreeze_core.runs.folder import MANIFEST
 from semfreeze_core.storage import runs_folder
+from semfreeze_core.workflow import task
 from tests.core.cli.refusals import fail
 from tests.core.cli.terminal import ask
 
@@ -29,7 +29,7 @@ PASSES_PERMISSIONS = passes_permissions()
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ELOOP])
 def test_analyze_says_when_the_system_refuses_a_path(analyze, monkeypatch, number):
-    monkeypatch.setattr(workflow, "open_rows", fail(OSError(number, os.strerror(number), "locked/t.jsonl")))
+    monkeypatch.setattr(task, "open_rows", fail(OSError(number, os.strerror(number), "locked/t.jsonl")))
     assert analyze().refusal == f"locked/t.jsonl cannot be used: {os.strerror(number)}."
 
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from semfreeze_core import workflow
 from semfreeze_core.finetune.runner import this_machine
 from semfreeze_core.finetune.train import phases
+from semfreeze_core.workflow import analysis
 from tests.core.cli.terminal import ask
 from tests.core.finetune.tiny_plan import make_tiny_plan
 from tests.core.tiny_tokenizer import CHATML, build_tiny_tokenizer
@@ -94,7 +94,7 @@ REFUSED = {
 
 def judgments(workspace, tmp_path, monkeypatch, text):
     """By command, why it refuses the file; None where it takes it."""
-    monkeypatch.setattr(workflow, "prepare_labels", accept)
+    monkeypatch.setattr(analysis, "prepare_labels", accept)
     monkeypatch.setattr(this_machine, "run_arm_process", accept)
     monkeypatch.setattr(phases.PhasedTraining, "fit_phases", accept)
     (tmp_path / "task.jsonl").write_text(text)

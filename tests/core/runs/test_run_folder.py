@@ -15,7 +15,7 @@ from semfreeze_core.errors import RunError
 from semfreeze_core.plan.make import make_plan
 from semfreeze_core.records.manifest import SCHEMA_VERSION
 from semfreeze_core.records.scores import unmeasured
-from semfreeze_core.runs.folder import MANIFEST, add_score, lacks_scores, read_manifest, read_run, write_run
+from semfreeze_core.runs.folder import MANIFEST, add_display, add_score, lacks_parts, read_manifest, read_run, write_run
 from semfreeze_core.runs.umaps import umap_file
 from tests.core.killed_writes import kill_everywhere
 
@@ -90,6 +90,60 @@ def test_a_score_added_later_gives_the_run_that_had_it_from_the_start(run, folde
     assert contents(tmp_path / "begun") == contents(folder)
 
 
+def unprojected(run):
+    """The run as it is before its display sample is projected."""
+    return dataclasses.replace(run, display=None)
+
+
+def test_a_projection_added_later_gives_the_run_that_had_it_from_the_start(run, folder, tmp_path):
+    written = write_run(unprojected(run), tmp_path / "begun")
+    before = read_run(tmp_path / "begun")
+    assert before.display is None
+    assert before.manifest.parts_to_come == ("projection",)
+    add_display(tmp_path / "begun", run.display, written.files)
+    assert contents(tmp_path / "begun") == contents(folder)
+    assert make_plan(before).model_dump(exclude={"provenance"}) == make_plan(run).model_dump(exclude={"provenance"})
+
+
+def test_scores_and_projection_are_added_in_any_order(run, folder, tmp_path):
+    written = write_run(unprojected(unfinished(run, "spectrum")), tmp_path / "begun")
+    assert read_manifest(tmp_path / "begun").parts_to_come == ("projection", "spectrum")
+    add_display(tmp_path / "begun", run.display, written.files)
+    add_score(tmp_path / "begun", run.scores["spectrum"], written.files)
+    assert contents(tmp_path / "begun") == contents(folder)
+
+
+def test_a_run_is_whole_wherever_adding_the_projection_is_killed(run, folder, tmp_path):
+    def prepare(n):
+        write_run(unprojected(run), tmp_path / str(n) / "one")
+        return tmp_path / str(n)
+
+    files = write_run(unprojected(run), tmp_path / "another").files
+    added = []
+    for runs, _ in kill_everywhere(prepare, lambda runs: add_display(runs / "one", run.display, files)):
+        added.append(read_run(runs / "one").display is not None)
+        add_display(runs / "one", run.display, files)
+        assert read_manifest(runs / "one") == read_manifest(folder)
+    assert added == sorted(added), "from some operation on it is there"
+    assert {*added} == {False, True}
+
+
+def test_no_projection_is_added_to_another_run_that_took_the_folder(run, tmp_path):
+    written = write_run(unprojected(run), tmp_path / "one")
+    other = dataclasses.replace(run, examples=run.examples.assign(prompt="another"))
+    write_run(other, tmp_path / "one", overwrite=True)
+    before = contents(tmp_path / "one")
+    with pytest.raises(RunError, match=r"one was replaced by another analysis while the projection was computed"):
+        add_display(tmp_path / "one", run.display, written.files)
+    assert contents(tmp_path / "one") == before
+
+
+def test_read_run_refuses_a_projection_that_is_there_and_to_come(folder):
+    edit_manifest(folder, projection_to_come=True)
+    with pytest.raises(RunError, match=r"display\.safetensors is there, and the projection is to come in the manifest"):
+        read_run(folder)
+
+
 def test_a_score_added_later_changes_no_digest_that_others_keep(run, tmp_path):
     written = write_run(unfinished(run, "spectrum"), tmp_path / "one")
     before, plan = read_manifest(tmp_path / "one"), make_plan(read_run(tmp_path / "one"))
@@ -144,15 +198,17 @@ def test_read_run_refuses_a_score_that_is_measured_and_to_come(folder):
         read_run(folder)
 
 
-def test_a_run_lacks_scores_that_are_to_come_or_asked_for(run, folder, tmp_path):
-    assert not lacks_scores(folder, ("spectrum", "gradient_norm", "depth_prior"))
+def test_a_run_lacks_parts_that_are_to_come_and_scores_that_are_asked_for(run, folder, tmp_path):
+    assert not lacks_parts(folder, ("spectrum", "gradient_norm", "depth_prior"))
     write_run(unfinished(run, "gradient_norm"), tmp_path / "begun")
-    assert lacks_scores(tmp_path / "begun")
+    assert lacks_parts(tmp_path / "begun")
+    write_run(unprojected(run), tmp_path / "unprojected")
+    assert lacks_parts(tmp_path / "unprojected")
     left_out = unmeasured("spectrum", 4, "the weights", "left out")
     write_run(run.with_score(left_out), tmp_path / "large")
-    assert not lacks_scores(tmp_path / "large")
-    assert lacks_scores(tmp_path / "large", ("spectrum",))
-    assert not lacks_scores(tmp_path / "absent", ("spectrum",))
+    assert not lacks_parts(tmp_path / "large")
+    assert lacks_parts(tmp_path / "large", ("spectrum",))
+    assert not lacks_parts(tmp_path / "absent", ("spectrum",))
 
 
 def test_read_run_opens_a_run_whose_slow_scores_are_in_its_arrays(folder, run):

@@ -5,7 +5,8 @@ import random
 from pathlib import Path
 
 from semfreeze_core.records.run import Run
-from semfreeze_core.workflow import AnalysisRequest, analyze
+from semfreeze_core.workflow.analysis import analyze
+from semfreeze_core.workflow.request import AnalysisRequest
 
 LABELS = ("card", "bank", "top up")
 

@@ -2,16 +2,26 @@
 
 import json
 import shlex
+from dataclasses import asdict
 
 import pytest
+from typer.main import get_command
 
 from semfreeze_core.cost.setup import setup_from_options
+from semfreeze_core.errors import DataError
 from semfreeze_core.plan.rules_by_cost import Budget
+from semfreeze_core.records.fields import FieldMapping
 from semfreeze_core.records.options import EstimateOptions
 from semfreeze_core.records.training import DepthSwitch
 from semfreeze_core.runs.plans import read_plan
-from semfreeze_dashboard.data.exports import PlanSelection, as_command, as_python
+from semfreeze_core.sources.data.fields import resolve_fields
+from semfreeze_dashboard.data.exports import PlanSelection, as_command, as_python, training_command
+from semfreeze_dashboard.data.finetune_request import analyzed_form
+from semfreeze_dashboard.data.run_folder import PATHS_VARIABLE
+from semfreeze_dashboard.text.visitor_text import command_text
 from tests.core.cli.terminal import ask
+from tests.core.cli_app import app
+from tests.core.runs.tiny_run import write_jsonl
 from tests.dashboard.test_pages import opened
 
 CHOICES = {
@@ -71,6 +81,74 @@ def test_as_command_and_as_python_make_the_plan_of_the_page(choice, tmp_path, mo
     exec(compile(as_python(choice), "copied.py", "exec"), {})
     assert undated((tmp_path / "plan.json").read_text()) == expected
     assert read_plan(tmp_path / "plan.json").rule == choice.rule
+
+
+def data_columns(run, file, mapping, **entry):
+    """The manifest of a run that read a file by its columns."""
+    read = run.manifest.data.model_copy(update={"source": str(file), "mapping": asdict(mapping), **entry})
+    return run.manifest.model_copy(update={"data": read})
+
+
+def shown(manifest):
+    """The command that trains, as a page shows it."""
+    return command_text(training_command(manifest))
+
+
+def parsed(command):
+    """What the command line takes a semfreeze command for: the data, and the mapping."""
+    _, name, *arguments = shlex.split(command)
+    given = get_command(app()).commands[name].make_context(name, arguments).params
+    return given["data"], FieldMapping(**{field: given[field] for field in asdict(FieldMapping())})
+
+
+ODD = FieldMapping(prompt_field="Frage, lang", completion_field="Antwort '25", label_field="class")
+
+
+@pytest.fixture
+def odd_file(tmp_path):
+    rows = [{"id": i, "Frage, lang": f"q{i}", "Antwort '25": f"a{i}", "class": "x"} for i in range(3)]
+    return write_jsonl(tmp_path / "my data.jsonl", rows)
+
+
+@pytest.fixture
+def own_machine(monkeypatch):
+    """The server is reached from its own machine alone, so pages name files by their paths."""
+    monkeypatch.setenv(PATHS_VARIABLE, "1")
+
+
+@pytest.mark.usefixtures("own_machine")
+@pytest.mark.parametrize("name", ["train", "finetune"])
+def test_a_command_that_trains_reads_the_data_as_the_analysis_did(name, example, odd_file):
+    manifest = data_columns(example.run, odd_file, ODD)
+    if name == "train":
+        command = shown(manifest)
+    else:
+        command = shlex.join(
+            ["semfreeze", *analyzed_form(manifest, str(odd_file), None, EstimateOptions()).command(), "--out=m"]
+        )
+    source, mapping = parsed(command)
+    assert (source, mapping) == (str(odd_file), ODD)
+    columns = [*json.loads(odd_file.read_text().splitlines()[0])]
+    with pytest.raises(DataError):
+        resolve_fields(FieldMapping(), columns)
+    assert resolve_fields(mapping, columns)[0] == ODD
+
+
+@pytest.mark.usefixtures("own_machine")
+def test_a_command_names_no_column_that_it_guesses_anyway(example, tmp_path):
+    file = write_jsonl(tmp_path / "task.jsonl", [{"prompt": "p", "completion": "c"}])
+    usual = FieldMapping(prompt_field="prompt", completion_field="completion")
+    command = shown(data_columns(example.run, file, usual))
+    assert command == f"semfreeze train plan.json --data {file} --out my-model"
+    swapped = FieldMapping(prompt_field="completion", completion_field="prompt")
+    assert parsed(shown(data_columns(example.run, file, swapped))) == (str(file), swapped)
+
+
+def test_a_command_names_the_columns_of_data_that_cannot_be_looked_at(example, tmp_path):
+    hub = data_columns(example.run, "hf:owner/name", ODD, split="test")
+    assert parsed(shown(hub)) == ("hf:owner/name#test", ODD)
+    gone = data_columns(example.run, tmp_path / "gone.jsonl", ODD)
+    assert parsed(shown(gone)) == ("YOUR_DATA.jsonl", ODD)
 
 
 def test_as_command_names_the_precision_that_came_from_a_gpu_of_the_page(example):

@@ -22,6 +22,8 @@ FORMS = [
         options=TrainingOptions(batch_size=4, optimizer="sgd", prefix_cache=False),
     ),
     FinetuneForm("m", "d.jsonl", options=TrainingOptions(prefix_cache=True)),
+    FinetuneForm("m", "d.jsonl", depth=0),
+    FinetuneForm("m", "d.jsonl", depth=12, steps=40),
 ]  # fmt: skip
 
 
@@ -50,7 +52,7 @@ def test_command_and_python_ask_for_what_the_form_has(form, asked):
     assert (request.model.source, request.model.revision, request.data) == (form.model, form.revision, form.data)
     assert (request.evaluation, request.steps, request.max_length) == (form.evaluation, form.steps, form.max_length)
     assert (request.objective, request.mapping, request.options) == (form.objective, form.mapping, form.options)
-    assert request.add_eos == form.add_eos
+    assert (request.add_eos, request.depth) == (form.add_eos, form.depth)
     assert request.epochs == (form.epochs or 3)
 
 

@@ -181,7 +181,7 @@ def _(world):
 
 @exercise("analyze --revision", "analyze --trust-remote-code", "analyze --allow-pickle")
 def _(world):
-    arguments = world.stop_at("semfreeze_core.workflow", "load_causal_lm")
+    arguments = world.stop_at("semfreeze_core.workflow.analysis", "load_causal_lm")
     assert world.analyze().refusal == "stopped"
     names = ("revision", "trust_remote_code", "allow_pickle")
     assert [arguments[name] for name in names] == [None, False, False]
