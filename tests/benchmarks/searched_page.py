@@ -205,8 +205,8 @@ def choices(tasks: Sequence[Task]) -> Iterator[str]:
         chosen = Counter(_called(task, taken.variant) for task, taken in raced)
         yield (
             "**The race** of `semfreeze finetune` trains half and a quarter frozen for 20 steps and keeps one. "
-            f"Replayed, it keeps {_tally(chosen)}, and loses {percent(mean(regrets), 1)} of the best variant's loss reduction "
-            f"on average, {percent(max(regrets), 1)} at most."
+            f"Replayed, it keeps {_tally(chosen)}, and loses {percent(mean(regrets), 1)} of the best variant's loss "
+            f"reduction on average, {percent(max(regrets), 1)} at most."
         )
     fixed = [f"{name} {_regret(tasks, name)}" for name in columns(tasks[0]) if len(trained(tasks, name)) == len(tasks)]
     fixed.append(f"full finetuning {_worst([task.regret('full').estimate for task in tasks])}")
