@@ -3,13 +3,16 @@
 import pytest
 
 from semfreeze_core.gains.race_price import race_rows
+from semfreeze_core.records.defaults import RACE_WINS
 from tests.benchmarks.made_up_tasks import cell, task
+from tests.benchmarks.searched_cells import read_all
 from tests.benchmarks.searched_replay import (
     RUN_STEPS,
     always,
     best_threshold,
     bigram_coverage,
     by_check,
+    half,
     race,
     searches,
     two_thirds,
@@ -80,3 +83,9 @@ def test_the_report_names_rules_and_their_regret():
     assert any(
         "pairs covered, two thirds: best on all 0.45" in line and "about 0 of 4 (none)" in line for line in lines
     )
+
+
+def test_a_race_is_made_where_it_pays_as_often_as_its_deep_variant_won():
+    taken = [(task, one) for task in read_all() if (one := race(task)) is not None]
+    won = [one.variant == half(task) for task, one in taken]
+    assert sum(won) / len(won) == pytest.approx(RACE_WINS, abs=0.05)
