@@ -43,7 +43,10 @@ def plan(
             metavar="W-K@N",
         ),
     ] = None,
-    tau: Annotated[float, typer.Option(help="Minimum score of the coverage rule; implies --rule coverage.")] = TAU,
+    least_score: Annotated[
+        float | None,
+        typer.Option("--tau", help=f"Minimum score of the coverage rule, {TAU} there; implies --rule coverage."),
+    ] = None,
     max_memory_gib: Annotated[
         float | None, typer.Option(help="Device memory limit in GiB; implies --rule budget.")
     ] = None,
@@ -110,6 +113,7 @@ def plan(
     from semfreeze_core.runs.store import find_run
     from semfreeze_core.storage import user_path, write_atomically
 
+    tau = TAU if least_score is None else least_score
     if out is not None:
         out = user_path(str(out))
         require_plan_path(out)
@@ -146,7 +150,7 @@ def plan(
         with progress_on_stderr(quiet) as progress:
             measurement = run_pilots(run, reading, setup, metric, pilots, progress)
     is_manual = depth is not None or layers is not None or (progressive is not None and names_depths(progressive))
-    meant = "manual" if is_manual else "budget" if budget is not None else "coverage" if tau != TAU else RULE
+    meant = "manual" if is_manual else "budget" if budget is not None else RULE if least_score is None else "coverage"
     document = make_plan(
         reading,
         rule=rule or meant,  # type: ignore[arg-type]  # checked there, with all else that may be wrong

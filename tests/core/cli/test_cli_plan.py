@@ -275,7 +275,7 @@ def test_plan_says_what_finetunes_have_shown_of_its_coverage_once_they_are_three
         (["--depth", "2", "--rule", "coverage"], "--depth selects the rule manual, but --rule coverage was given"),
         (["--depth", "2", "--rule", "paper"], "--depth selects the rule manual, but --rule paper was given"),
         (["--rule", "manual"], "--rule manual needs --depth"),
-        (["--rule", "best"], "--rule best: expected coverage, paper, compute, turning, auto, measured, budget or"),
+        (["--rule", "best"], "--rule best: expected auto, coverage, paper, compute, turning, measured, budget or"),
         (
             ["--rule", "measured"],
             "--rule measured runs short finetunes of your model: give --train and --eval",

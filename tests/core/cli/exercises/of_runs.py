@@ -133,7 +133,7 @@ def _(world):
         shown = ask("show", "demo", "--json").json
         assert shown["data"]["source"] == str(data)
         assert shown["n_examples"] == examples
-        assert "No recommendation from the coverage rule" in answer.out
+        assert "No recommendation from the auto rule" in answer.out
     assert "Already analyzed" in ask("demo", "--data", world.task, "--examples", 48).err
 
 
