@@ -11,7 +11,7 @@ from semfreeze_core.gains.race import RaceLosses, choose_balanced
 from semfreeze_core.gains.race_price import race_rows
 from semfreeze_core.gains.rates import best_trial, is_behind, later_half, next_rate, too_high_rate
 from semfreeze_core.plan.auto import variant_name
-from semfreeze_core.records.defaults import MARGIN, PROGRESSIVE
+from semfreeze_core.records.defaults import LEAST_BIGRAM_COVERAGE, MARGIN, PROGRESSIVE
 from semfreeze_core.records.rates import RateSearch, RateTrial
 from semfreeze_core.records.usual_depths import quarter_depth
 from tests.benchmarks.searched_cells import Cell, Task
@@ -186,6 +186,10 @@ CHECKS: dict[str, Check] = {"pairs covered": bigram_coverage, "loss before": los
 
 def rules(tasks: Sequence[Task]) -> Iterator[tuple[str, Callable[[Task], Taken | None]]]:
     """Every rule by its name; those that read nothing last."""
+    yield (
+        f"auto without a race: two thirds where {LEAST_BIGRAM_COVERAGE} of the pairs are covered, else a quarter",
+        lambda task: by_check(task, bigram_coverage, LEAST_BIGRAM_COVERAGE, two_thirds),
+    )
     yield "a race of a quarter and half", lambda task: race_of(task, (half(task), quarter(task)), quarter(task))
     yield (
         "a race of a quarter and two thirds",

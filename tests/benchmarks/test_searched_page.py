@@ -36,6 +36,7 @@ def test_sentences_name_the_range_and_where_a_variant_loses():
     assert "full finetuning, 0.0001 on 2 tasks; a quarter frozen, 0.0001 on 2 tasks" in text
     assert "keeps a quarter frozen on 1 task, half frozen on 1 task, and loses 0.0%" in text
     assert "of the best variant's loss reduction on average, 0.0% at most." in text
+    assert "elsewhere, loses 0.0% and 0.0%, for 80% of full finetuning's compute." in text
     assert "two thirds frozen 25.0% and 50.0%, full finetuning 0.0% and 0.0%." in text
     # Over 600 steps of 125: a race of 1925 and 2025, a quarter's own search of 400, full finetuning's of 500.
     assert (
