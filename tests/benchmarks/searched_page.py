@@ -69,7 +69,7 @@ def headline(tasks: Sequence[Task]) -> str:
     race_text = ""
     if (worth := _race_is_better(tasks)) is not None:
         better = "better" if worth else "no better"
-        race_text = f" A race of two depths chose {better} than always freezing a quarter, which is the default."
+        race_text = f" A race of two depths chose {better} than always freezing a quarter."
     return (
         f"**Measured so far**, on {_count(len(tasks), 'task')} with one seed, at the same steps: {'; '.join(taken)}."
         f"{race_text} [All results](#does-it-work)."
@@ -236,8 +236,8 @@ def choices(tasks: Sequence[Task]) -> Iterator[str]:
         yield (
             f"**Is the race worth it?** Over {RUN_STEPS} steps, searches of rates included, a finetune with a race "
             f"takes {percent(raced_cost)} of full finetuning's compute, one that freezes a quarter "
-            f"{percent(quarter_cost)}, full finetuning {percent(full_cost)}. So short finetunes freeze a quarter "
-            "without a race."
+            f"{percent(quarter_cost)}, full finetuning {percent(full_cost)}. So short finetunes have "
+            "none."
         )
 
 
