@@ -20,8 +20,12 @@ SET = {
 PAGES = ("Data", "Prove", "Library", "Present", "Analyze", "Use", "Decide", "Library")
 LOOK, IMPATIENCE = 1500, 200  # milliseconds before a page that Back or Forward leads to is left
 
-# What a page complains of that is left at once: its download is gone, its charts have no width any more.
-LEFT_PAGES = ("Download Button source error", "<rect> attribute width: A negative value")
+# What a page complains of that is left at once: its download is gone, its charts have no size any more.
+LEFT_PAGES = (
+    "Download Button source error",
+    "<rect> attribute width: A negative value",
+    '<text> attribute y: Expected length, "-Infinity"',
+)
 
 
 def asked(window):
