@@ -8,6 +8,7 @@ import pytest
 from semfreeze_core.errors import InputError, PlanError
 from semfreeze_core.guided.forecast import ForecastRequest, forecast_lines
 from semfreeze_core.plan.make import default_setup, make_plan
+from semfreeze_core.records.defaults import BATCH_SIZE, EPOCHS, HELD_OUT
 from semfreeze_core.records.examples import Example, Segment
 from semfreeze_core.records.options import TrainingOptions
 from semfreeze_core.records.race import Objective
@@ -49,6 +50,16 @@ def test_a_race_takes_a_twentieth_of_1000_steps_and_is_not_worth_its_price_over_
     assert shares(by_quality)[0] > likely
     short = forecast_lines(run, ForecastRequest(n_rows=480, steps=300))
     assert short[1].startswith("No race: A race would take 15% of the compute of training every layer for 300 steps.")
+
+
+@pytest.mark.parametrize(("coverage", "steps"), [(0.2, 600), (0.9, 350)])  # as docs/race.md has it
+def test_a_race_pays_from_here_on(run, coverage, steps):
+    def raced(n):
+        rows = round(n * BATCH_SIZE / EPOCHS / (1 - HELD_OUT))  # so that a run of n steps makes the default passes
+        return forecast_lines(checked(run, coverage), ForecastRequest(n_rows=rows, steps=n))[1].startswith("Race: ")
+
+    assert raced(round(1.1 * steps))
+    assert not raced(round(0.9 * steps))
 
 
 def test_the_deep_variant_is_the_analysis_own_where_its_checks_know_the_completions(run):

@@ -82,6 +82,7 @@ WRITTEN = {
     RACE: [
         f"within {MARGIN} of the best one's with {d.RACE_CONFIDENCE:.0%} confidence",
         f"below {d.MIN_RACED_STEPS} steps, with fewer than {d.RACE_ROWS[0]} eval examples",
+        f"likely costs more than {d.RACE_WINS:.0%} of what the deep variant saves",
         f"600 steps are rows x {1 - d.HELD_OUT:g} x {d.EPOCHS} / {d.BATCH_SIZE}",
         f"fewer than {d.LEAST_BIGRAM_COVERAGE:g} of the token pairs",
     ],
